@@ -1,0 +1,114 @@
+// Package schemas holds the table model and its three faces: the native type
+// of a column, its Avro type in Debezium's form, and the schema registry.
+//
+// A table is known twice. Capture builds it from the binlog's TABLE_MAP event
+// (binlog_row_metadata=FULL), so that a row is always decoded with the shape
+// it had when it was written; apply and check build it from
+// information_schema. Columns are matched by name.
+package schemas
+
+import "strings"
+
+// Type is the native type of a column.
+type Type uint8
+
+// The native types. Those of one family that differ only in their limit are
+// one: TEXT stands for TINYTEXT to LONGTEXT, BLOB for TINYBLOB to LONGBLOB.
+const (
+	Unknown Type = iota
+	TinyInt
+	SmallInt
+	MediumInt
+	Int
+	BigInt
+	Decimal
+	Float
+	Double
+	Bit
+	Year
+	Date
+	Time
+	DateTime
+	Timestamp
+	Char
+	VarChar
+	Text
+	Binary
+	VarBinary
+	Blob
+	Enum
+	Set
+	JSON
+	Geometry
+	Vector
+)
+
+var typeNames = [...]string{"unknown", "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit", "year", "date", "time", "datetime", "timestamp", "char", "varchar", "text", "binary", "varbinary", "blob", "enum", "set", "json", "geometry", "vector"}
+
+// String returns the name of the type in lower case, as information_schema
+// writes DATA_TYPE (of its family, see Type).
+func (t Type) String() string { return typeNames[t] }
+
+// Column is one column of a table.
+type Column struct {
+	Name     string
+	Type     Type
+	Unsigned bool
+	Nullable bool
+	// Length is the declared length: bytes for BINARY and VARBINARY and, since
+	// TABLE_MAP knows only these, for CHAR and VARCHAR too; bits for BIT.
+	Length int
+	// Precision and Scale are those of DECIMAL; Scale is also the number of
+	// fractional digits of seconds of TIME, DATETIME and TIMESTAMP.
+	Precision, Scale int
+	// Charset is the character set of CHAR, VARCHAR, TEXT, ENUM and SET;
+	// empty for all others. Collation likewise.
+	Charset, Collation string
+	// Values are the labels of ENUM and SET, in the order of definition, UTF-8.
+	Values []string
+	// Generated columns are captured, compared, and never written.
+	Generated bool
+	// Invisible columns take part like any other.
+	Invisible bool
+	// Native is the type as the server writes it, such as "bigint unsigned";
+	// from TABLE_MAP it is rebuilt and may lack what the binlog doesn't tell.
+	Native string
+}
+
+// Index is a unique key other than the primary key.
+type Index struct {
+	Name string
+	// Columns are positions in Table.Columns. A unique key over an expression
+	// or a prefix has only those of its columns that are plain.
+	Columns []int
+	// Partial is set where Columns doesn't say all of the key: it has an
+	// expression or a prefix.
+	Partial bool
+}
+
+// Table is one version of one table.
+type Table struct {
+	DB, Name string
+	Columns  []Column
+	// Key holds the positions in Columns of the primary key, in key order.
+	Key []int
+	// Unique holds the other unique keys; nil in a table built from TABLE_MAP,
+	// which doesn't tell them.
+	Unique []Index
+	// Engine, such as "InnoDB"; empty in a table built from TABLE_MAP.
+	Engine string
+}
+
+// Column returns the position of the column of that name, or -1. Column names
+// are compared without case, as MySQL does.
+func (t *Table) Column(name string) int {
+	for i := range t.Columns {
+		if strings.EqualFold(t.Columns[i].Name, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// String returns `db.table`.
+func (t *Table) String() string { return t.DB + "." + t.Name }
