@@ -1,0 +1,76 @@
+package binlog
+
+import (
+	"duplex/change"
+)
+
+// Kind says what an Event is.
+type Kind uint8
+
+// The kinds of events. A transaction is Begin, then any number of Marker,
+// Canary and Rows, then Commit. Begin and all between may be missing: then
+// the transaction touched nothing that is captured. DDL stands alone.
+const (
+	Begin Kind = iota + 1
+	Marker
+	Canary
+	Rows
+	Commit
+	DDL
+)
+
+// Op is what a row event did.
+type Op byte
+
+// The operations, by Debezium's letters.
+const (
+	Insert Op = 'c'
+	Update Op = 'u'
+	Delete Op = 'd'
+)
+
+// Event is one step of the binlog that matters to capture.
+type Event struct {
+	Kind Kind
+	// GTID and CommitMicros (Unix µs) are set on Begin and Commit.
+	GTID         GTID
+	CommitMicros int64
+	ServerID     uint32
+	// Mark is set on Marker and Canary.
+	Mark Mark
+	// Rows is set on Rows.
+	Rows *RowsEvent
+	// Schema and Statement are set on DDL.
+	Schema, Statement string
+}
+
+// Mark is what the row of duplex.progress says that an apply transaction
+// writes first, or the row of duplex.canary.
+type Mark struct {
+	Task   string
+	Origin change.Region
+	Seq    change.Seq
+	HLC    change.HLC
+	Token  string // of the canary
+}
+
+// RowsEvent is one row event of a captured table, its images not yet decoded.
+type RowsEvent struct {
+	Table *TableVersion
+	Op    Op
+	// Images holds the row images, one after the other; of an update, before
+	// and after in turn. Present and PresentAfter are the bitmaps of columns
+	// that they hold.
+	Images, Present, PresentAfter []byte
+	File                          string
+	Pos                           uint64
+}
+
+// Size returns the bytes that the event keeps alive.
+func (e *Event) Size() int64 {
+	const fixed = 256
+	if e.Rows == nil {
+		return fixed + int64(len(e.Statement))
+	}
+	return fixed + int64(len(e.Rows.Images))
+}

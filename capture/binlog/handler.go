@@ -1,0 +1,355 @@
+package binlog
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"duplex/change"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+const controlSchema = "duplex"
+
+// handler turns go-mysql's events into ours. go-mysql calls it from one
+// goroutine.
+type handler struct {
+	cfg    Config
+	emit   func(*Event) error
+	failed error // what emit or decoding returned
+
+	file   string
+	tables map[uint64]*TableVersion // by the server's table id
+	cache  map[string]*TableVersion // by the text of the TABLE_MAP event
+	images [][]byte                 // of rows events decoded and not yet handled
+
+	txn transaction
+}
+
+// transaction is what is known of the transaction being read.
+type transaction struct {
+	open         bool // BEGIN was read
+	begun        bool // Begin was emitted
+	anyRows      bool // a rows event was read, captured or not
+	captured     bool // a captured one was
+	xa           bool
+	gtid         GTID
+	commitMicros int64
+	serverID     uint32
+}
+
+func newHandler(cfg Config, emit func(*Event) error) *handler {
+	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*TableVersion{}}
+}
+
+// HandleEvent implements replication.EventHandler.
+func (h *handler) HandleEvent(e *replication.BinlogEvent) error {
+	if err := h.handle(e); err != nil {
+		h.failed = err
+		return err
+	}
+	return nil
+}
+
+func (h *handler) handle(e *replication.BinlogEvent) error {
+	switch ev := e.Event.(type) {
+	case *replication.RotateEvent:
+		h.file = string(ev.NextLogName)
+		// Table ids are a server's own count, begun anew when it restarts.
+		clear(h.tables)
+	case *replication.GTIDEvent:
+		return h.begin(e.Header, ev)
+	case *replication.GtidTaggedLogEvent:
+		return h.begin(e.Header, &ev.GTIDEvent)
+	case *replication.MariadbGTIDEvent:
+		h.beginMariaDB(e.Header, ev)
+	case *replication.TableMapEvent:
+		return h.tableMap(e, ev)
+	case *replication.RowsEvent:
+		return h.rows(e.Header, ev)
+	case *replication.XIDEvent:
+		return h.commit()
+	case *replication.QueryEvent:
+		return h.query(string(ev.Schema), string(ev.Query))
+	case *replication.TransactionPayloadEvent:
+		for _, inner := range ev.Events {
+			if err := h.handle(inner); err != nil {
+				return err
+			}
+		}
+	case *replication.GenericEvent:
+		return h.other(e.Header)
+	}
+	return nil
+}
+
+func (h *handler) begin(header *replication.EventHeader, ev *replication.GTIDEvent) error {
+	if header.EventType == replication.ANONYMOUS_GTID_EVENT {
+		return errors.New("reading binlog: a transaction without a GTID: gtid_mode was switched off; mend: SET PERSIST gtid_mode = ON (by way of ON_PERMISSIVE)")
+	}
+	h.txn = transaction{
+		gtid:         GTID{sid: [16]byte(ev.SID), tag: ev.Tag, number: ev.GNO},
+		commitMicros: int64(ev.ImmediateCommitTimestamp),
+		serverID:     header.ServerID,
+	}
+	return nil
+}
+
+func (h *handler) beginMariaDB(header *replication.EventHeader, ev *replication.MariadbGTIDEvent) {
+	// MariaDB knows the second only. The wall clock, clamped into it, keeps
+	// the order of versions close to that of the commits.
+	second := time.Unix(int64(header.Timestamp), 0)
+	commit := time.Now()
+	if commit.Before(second) {
+		commit = second
+	} else if end := second.Add(time.Second - time.Microsecond); commit.After(end) {
+		commit = end
+	}
+	h.txn = transaction{
+		open:         ev.Flags&mariadbStandalone == 0,
+		gtid:         GTID{number: int64(ev.GTID.SequenceNumber), domain: ev.GTID.DomainID, server: ev.GTID.ServerID},
+		commitMicros: commit.UnixMicro(),
+		serverID:     header.ServerID,
+	}
+}
+
+// mariadbStandalone is FL_STANDALONE of MariaDB's GTID event: no COMMIT ends
+// the group.
+const mariadbStandalone = 1
+
+func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapEvent) error {
+	// The text without header and table id is the same for the same version.
+	const idEnd = replication.EventHeaderSize + 6
+	text := e.RawData[idEnd:]
+	version, ok := h.cache[string(text)]
+	if !ok {
+		version = newTableVersion(h.cfg, ev)
+		h.cache[string(text)] = version
+	}
+	h.tables[ev.TableID] = version
+	return nil
+}
+
+func (h *handler) rows(header *replication.EventHeader, ev *replication.RowsEvent) error {
+	first := !h.txn.anyRows
+	h.txn.anyRows = true
+	if string(ev.Table.Schema) == controlSchema {
+		return h.control(ev, first)
+	}
+	images := h.images[0]
+	h.images = h.images[1:]
+	if len(h.images) == 0 {
+		h.images = nil
+	}
+	version, ok := h.tables[ev.TableID]
+	if !ok {
+		return fmt.Errorf("reading binlog %s: rows event of table id %d comes before its table map", h.file, ev.TableID)
+	}
+	if !version.Captured {
+		return nil
+	}
+	if version.err != nil {
+		return version.err
+	}
+	op, err := opOf(header.EventType)
+	if err != nil {
+		return fmt.Errorf("table %s: %w", version.Table, err)
+	}
+	if h.txn.xa {
+		return fmt.Errorf("table %s: XA transaction %s: XA transactions on captured tables are not handled yet; mend: commit such changes without XA", version.Table, h.txn.gtid)
+	}
+	if err := h.beginOnce(); err != nil {
+		return err
+	}
+	h.txn.captured = true
+	return h.emit(&Event{Kind: Rows, Rows: &RowsEvent{
+		Table: version, Op: op, Images: images, Present: ev.ColumnBitmap1, PresentAfter: ev.ColumnBitmap2,
+		File: h.file, Pos: uint64(header.LogPos - header.EventSize),
+	}})
+}
+
+// opOf names the operation of a rows event. Formats that hold only part of a
+// row are refused, never guessed at.
+func opOf(t replication.EventType) (Op, error) {
+	switch t {
+	case replication.WRITE_ROWS_EVENTv1, replication.WRITE_ROWS_EVENTv2:
+		return Insert, nil
+	case replication.UPDATE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv2:
+		return Update, nil
+	case replication.DELETE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv2:
+		return Delete, nil
+	case replication.PARTIAL_UPDATE_ROWS_EVENT:
+		return 0, errors.New("the binlog holds partial JSON updates; mend: SET PERSIST binlog_row_value_options = '' and copy the table again")
+	case replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
+		return 0, errors.New("compressed row events are not handled yet; mend: SET GLOBAL log_bin_compress = OFF")
+	default:
+		return 0, fmt.Errorf("row event of type %s is not handled", t)
+	}
+}
+
+func (h *handler) beginOnce() error {
+	if h.txn.begun {
+		return nil
+	}
+	h.txn.begun = true
+	return h.emit(&Event{Kind: Begin, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID})
+}
+
+// control reads rows of schema duplex. Only the transaction's first row event
+// can be the marker: a row of duplex.progress further on proves nothing.
+func (h *handler) control(ev *replication.RowsEvent, first bool) error {
+	if len(ev.Rows) == 0 {
+		return nil
+	}
+	kind := Kind(0)
+	switch {
+	case string(ev.Table.Table) == "progress" && first:
+		kind = Marker
+	case string(ev.Table.Table) == "canary":
+		kind = Canary
+	default:
+		return nil
+	}
+	mark, err := readMark(ev)
+	if err != nil {
+		return err
+	}
+	if err := h.beginOnce(); err != nil {
+		return err
+	}
+	return h.emit(&Event{Kind: kind, Mark: mark})
+}
+
+// readMark reads the last row image of the event: of an update, what the row
+// became.
+func readMark(ev *replication.RowsEvent) (Mark, error) {
+	row := ev.Rows[len(ev.Rows)-1]
+	var m Mark
+	for i, name := range ev.Table.ColumnName {
+		if i >= len(row) {
+			break
+		}
+		switch string(name) {
+		case "task":
+			m.Task, _ = row[i].(string)
+		case "origin":
+			origin, _ := row[i].(string)
+			m.Origin = change.Region(origin)
+		case "seq":
+			n, _ := row[i].(int64)
+			m.Seq = change.Seq(n)
+		case "hlc":
+			n, _ := row[i].(int64)
+			m.HLC = change.HLC(n)
+		case "token":
+			m.Token, _ = row[i].(string)
+		}
+	}
+	if m.Origin == "" {
+		return Mark{}, fmt.Errorf("reading a row of duplex.%s: it has no origin: the table is not as duplex made it; mend: stop apply, DROP TABLE duplex.canary (progress must be kept), and restart", ev.Table.Table)
+	}
+	return m, nil
+}
+
+func (h *handler) commit() error {
+	gtid := h.txn.gtid
+	if gtid.IsZero() {
+		return nil
+	}
+	ev := Event{Kind: Commit, GTID: gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID}
+	h.txn = transaction{}
+	return h.emit(&ev)
+}
+
+// query handles a statement in the binlog: the brackets of a transaction, and
+// whatever the server doesn't log as rows.
+func (h *handler) query(schema, statement string) error {
+	switch verb := firstWord(statement); {
+	case verb == "BEGIN" && !h.txn.open:
+		h.txn.open = true
+		return nil
+	case verb == "XA":
+		return h.xa(statement)
+	case verb == "COMMIT":
+		return h.commit()
+	case verb == "ROLLBACK" && !strings.Contains(strings.ToUpper(statement), " TO "):
+		// Only what a non-transactional table can't take back is in the binlog
+		// before a ROLLBACK; rows of InnoDB never are.
+		if h.txn.captured {
+			return fmt.Errorf("transaction %s was rolled back after its rows were logged: it changed captured and non-transactional tables together; mend: ALTER TABLE … ENGINE = InnoDB", h.txn.gtid)
+		}
+		return h.commit()
+	case verb == "SAVEPOINT" || verb == "ROLLBACK" || verb == "RELEASE":
+		return nil
+	case isStatementChange(verb):
+		return fmt.Errorf("transaction %s in schema %q was logged as a statement (%s …), not as rows; mend: SET PERSIST binlog_format = 'ROW', and end sessions that set another one", h.txn.gtid, schema, verb)
+	default:
+		return h.ddl(schema, statement)
+	}
+}
+
+func (h *handler) ddl(schema, statement string) error {
+	if err := h.emit(&Event{Kind: DDL, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Schema: schema, Statement: statement}); err != nil {
+		return err
+	}
+	if h.txn.open {
+		// CREATE TABLE … SELECT: rows and a commit follow.
+		return nil
+	}
+	return h.commit()
+}
+
+// xa handles the statements around a prepared transaction. Its rows are in the
+// binlog before its outcome is known, so they must not be passed on.
+func (h *handler) xa(statement string) error {
+	words := strings.Fields(strings.ToUpper(statement))
+	if len(words) > 1 && (words[1] == "START" || words[1] == "BEGIN") {
+		h.txn.open, h.txn.xa = true, true
+		return nil
+	}
+	if len(words) > 1 && words[1] == "END" {
+		return nil
+	}
+	return h.commit()
+}
+
+// other handles events that go-mysql leaves undecoded.
+func (h *handler) other(header *replication.EventHeader) error {
+	switch header.EventType {
+	case replication.XA_PREPARE_LOG_EVENT:
+		return h.commit()
+	case replication.INCIDENT_EVENT:
+		return errors.New("reading binlog: the server logged an incident: changes may be missing from its binlog; mend: compare the regions, copy what differs, then restart from the present position")
+	default:
+		return nil
+	}
+}
+
+func isStatementChange(verb string) bool {
+	switch verb {
+	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD":
+		return true
+	default:
+		return false
+	}
+}
+
+// firstWord returns the first word of a statement in upper case, comments
+// before it left out.
+func firstWord(statement string) string {
+	s := strings.TrimSpace(statement)
+	for strings.HasPrefix(s, "/*") && !strings.HasPrefix(s, "/*!") {
+		end := strings.Index(s, "*/")
+		if end < 0 {
+			return ""
+		}
+		s = strings.TrimSpace(s[end+2:])
+	}
+	end := strings.IndexFunc(s, func(r rune) bool { return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') })
+	if end < 0 {
+		end = len(s)
+	}
+	return strings.ToUpper(s[:end])
+}

@@ -1,0 +1,31 @@
+package binlog
+
+import (
+	"duplex/schemas"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+// TableVersion is one shape of one table, and how to decode its rows. The
+// same shape is always the same *TableVersion while one Read runs.
+type TableVersion struct {
+	Table    *schemas.Table
+	Decoder  *RowDecoder
+	Captured bool
+	// err tells why rows of this version can't be decoded. It is returned
+	// only when rows come: a table nobody writes stops nobody.
+	err error
+}
+
+func newTableVersion(cfg Config, ev *replication.TableMapEvent) *TableVersion {
+	db, name := string(ev.Schema), string(ev.Table)
+	v := &TableVersion{Captured: db != controlSchema && cfg.Captured(db, name)}
+	if !v.Captured {
+		return v
+	}
+	if v.Table, v.err = TableFromMap(ev, cfg.Collations); v.err != nil {
+		return v
+	}
+	v.Decoder, v.err = CompileRow(v.Table, ev)
+	return v
+}
