@@ -1,0 +1,68 @@
+package topics
+
+import (
+	"fmt"
+	"strconv"
+
+	"duplex/change"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// The headers of a change. They let a reader drop what it doesn't want
+// without decoding the record. Numbers are decimal text.
+const (
+	HeaderOrigin = "origin"
+	HeaderSeq    = "seq"
+	HeaderHLC    = "hlc"
+)
+
+// Headers returns the headers of every change of one transaction. The slice
+// may be shared by all its records.
+func Headers(s change.Stamp) []kgo.RecordHeader {
+	return []kgo.RecordHeader{
+		{Key: HeaderOrigin, Value: []byte(s.Origin)},
+		{Key: HeaderSeq, Value: strconv.AppendInt(nil, int64(s.Seq), 10)},
+		{Key: HeaderHLC, Value: strconv.AppendInt(nil, int64(s.HLC), 10)},
+	}
+}
+
+// Origin reads what every reader needs of a change's headers. The error tells
+// that the record isn't one of ours.
+func Origin(r *kgo.Record) (origin []byte, seq change.Seq, err error) {
+	found := 0
+	for i := range r.Headers {
+		h := &r.Headers[i]
+		switch h.Key {
+		case HeaderOrigin:
+			origin = h.Value
+			found++
+		case HeaderSeq:
+			n, ok := parseDecimal(h.Value)
+			if !ok {
+				return nil, 0, fmt.Errorf("record %s[%d]@%d: header seq is not a number", r.Topic, r.Partition, r.Offset)
+			}
+			seq = change.Seq(n)
+			found++
+		}
+	}
+	if found != 2 {
+		return nil, 0, fmt.Errorf("record %s[%d]@%d: it lacks the headers origin and seq: something other than Duplex writes to this topic; mend: find the producer and keep it out by an ACL", r.Topic, r.Partition, r.Offset)
+	}
+	return origin, seq, nil
+}
+
+// parseDecimal reads what AppendInt wrote, without allocating.
+func parseDecimal(b []byte) (int64, bool) {
+	if len(b) == 0 || len(b) > 19 {
+		return 0, false
+	}
+	var n int64
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, n >= 0
+}
