@@ -1,0 +1,242 @@
+// Package tasks describes a task: which tables of which regions are kept equal
+// and by what rules. The same specification serves all its regions and both
+// directions, so it holds nothing that is local or secret.
+package tasks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"duplex/change"
+	"duplex/config"
+)
+
+// Spec is the task file.
+type Spec struct {
+	Task        string          `yaml:"task"`
+	Regions     []change.Region `yaml:"regions"`
+	Tables      Tables          `yaml:"tables"`
+	InitialCopy InitialCopy     `yaml:"initial_copy"`
+	Apply       Apply           `yaml:"apply"`
+	Conflicts   Conflicts       `yaml:"conflicts"`
+	// DDL is what happens to schema changes: DDLStop, DDLReplicate or DDLIgnore.
+	DDL string `yaml:"ddl"`
+}
+
+// InitialCopy tells where the rows that are there before the task starts come
+// from.
+type InitialCopy struct {
+	From      change.Region `yaml:"from"`     // NoCopy or one of the task's regions
+	Existing  string        `yaml:"existing"` // rows already there: ExistingKeep, ExistingOverwrite or ExistingStop
+	Threads   int           `yaml:"threads"`
+	BatchRows int           `yaml:"batch_rows"`
+}
+
+// NoCopy is InitialCopy.From where the tables are equal to begin with.
+const NoCopy change.Region = "none"
+
+// What the initial copy does with a row that the target has already.
+const (
+	ExistingKeep      = "keep"
+	ExistingOverwrite = "overwrite"
+	ExistingStop      = "stop"
+)
+
+// Apply tells how changes are written.
+type Apply struct {
+	Ordering   string        `yaml:"ordering"`    // OrderingTransaction or OrderingKey
+	Threads    int           `yaml:"threads"`     // connections that write at once
+	BatchRows  int           `yaml:"batch_rows"`  // a batch is closed at this many rows,
+	BatchBytes config.Size   `yaml:"batch_bytes"` // or this many bytes,
+	BatchWait  time.Duration `yaml:"batch_wait"`  // or this long after its first row
+}
+
+// The orderings.
+const (
+	OrderingTransaction = "transaction" // transactions arrive whole and in commit order
+	OrderingKey         = "key"         // changes of one key arrive in order
+)
+
+// Conflicts tells which of two concurrent writes of one row stays.
+type Conflicts struct {
+	Policy string `yaml:"policy"`
+	// Tables holds rules for single tables, by db.table; a dot or backslash in
+	// a name is written with a backslash before it, as in a pattern.
+	Tables map[string]Rule `yaml:"tables"`
+}
+
+// Rule is the conflict rule of one table.
+type Rule struct {
+	Policy string `yaml:"policy"`
+	// Delta names counters: of both sides' changes the sum is kept.
+	Delta []string `yaml:"delta"`
+}
+
+// The conflict policies.
+const (
+	LastWriteWins  = "last-write-wins"
+	RegionPriority = "region-priority"
+	NewestColumn   = "newest-column"
+	MergeColumns   = "merge-columns"
+	PolicyStop     = "stop"
+)
+
+// What happens to schema changes.
+const (
+	DDLStop      = "stop"
+	DDLReplicate = "replicate"
+	DDLIgnore    = "ignore"
+)
+
+func defaults() Spec {
+	return Spec{
+		InitialCopy: InitialCopy{From: NoCopy, Existing: ExistingKeep, Threads: 8, BatchRows: 1000},
+		Apply:       Apply{Ordering: OrderingTransaction, Threads: 8, BatchRows: 1000, BatchBytes: 8 * config.MiB, BatchWait: 500 * time.Millisecond},
+		Conflicts:   Conflicts{Policy: LastWriteWins},
+		DDL:         DDLStop,
+	}
+}
+
+// Load reads the task file at path. The error tells all that is wrong at once;
+// each part of it is a *config.Invalid.
+func Load(path string) (*Spec, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading task file: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads a task file's content; errors show the name as that of the file.
+func Parse(name string, data []byte) (*Spec, error) {
+	s := defaults()
+	if err := config.Decode(name, data, &s); err != nil {
+		return nil, err
+	}
+	if err := s.validate(); err != nil {
+		return nil, config.InFile(name, err)
+	}
+	return &s, nil
+}
+
+// Encode gives the specification with all defaults written out, in the form
+// that Parse reads.
+func (s *Spec) Encode() ([]byte, error) {
+	data, err := yaml.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encoding task %s: %w", s.Task, err)
+	}
+	return data, nil
+}
+
+var taskForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
+
+func (s *Spec) validate() error {
+	problems := []error{
+		s.validateRegions(),
+		s.Tables.compile(),
+		s.validateCopy(),
+		s.Apply.validate(),
+		s.Conflicts.validate(),
+		config.CheckChoice("ddl", s.DDL, DDLStop, DDLReplicate, DDLIgnore),
+	}
+	if !taskForm.MatchString(s.Task) {
+		problems = append(problems, &config.Invalid{Setting: "task", Reason: fmt.Sprintf("%q is not a task's name", s.Task),
+			Mend: "use 1 to 64 small letters, digits, - and _, a letter first, such as task: shop"})
+	}
+	return errors.Join(problems...)
+}
+
+func (s *Spec) validateRegions() error {
+	var problems []error
+	for i, r := range s.Regions {
+		setting := fmt.Sprintf("regions[%d]", i)
+		switch {
+		case r == NoCopy:
+			problems = append(problems, &config.Invalid{Setting: setting, Reason: "none can't be a region's id, as initial_copy.from gives it another meaning", Mend: "name the region otherwise"})
+		case slices.Index(s.Regions, r) < i:
+			problems = append(problems, &config.Invalid{Setting: setting, Reason: fmt.Sprintf("%s is named twice", r), Mend: "name each region once"})
+		default:
+			problems = append(problems, config.CheckRegion(setting, r))
+		}
+	}
+	if len(s.Regions) < 2 {
+		problems = append(problems, &config.Invalid{Setting: "regions", Reason: fmt.Sprintf("a task needs two regions or more, and here are %d", len(s.Regions)),
+			Mend: "name the regions of the process files, such as regions: [east, west]"})
+	}
+	return errors.Join(problems...)
+}
+
+func (s *Spec) validateCopy() error {
+	c := s.InitialCopy
+	problems := []error{
+		config.CheckChoice("initial_copy.existing", c.Existing, ExistingKeep, ExistingOverwrite, ExistingStop),
+		config.CheckRange("initial_copy.threads", c.Threads, 1, 64),
+		config.CheckRange("initial_copy.batch_rows", c.BatchRows, 1, 100_000),
+	}
+	if c.From != NoCopy && !slices.Contains(s.Regions, c.From) {
+		problems = append(problems, &config.Invalid{Setting: "initial_copy.from", Reason: fmt.Sprintf("%q is no region of this task", c.From),
+			Mend: fmt.Sprintf("give one of %v, or none", s.Regions)})
+	}
+	return errors.Join(problems...)
+}
+
+func (a Apply) validate() error {
+	return errors.Join(
+		config.CheckChoice("apply.ordering", a.Ordering, OrderingTransaction, OrderingKey),
+		config.CheckRange("apply.threads", a.Threads, 1, 64),
+		config.CheckRange("apply.batch_rows", a.BatchRows, 1, 100_000),
+		config.CheckRange("apply.batch_bytes", a.BatchBytes, 64*config.KiB, config.GiB),
+		config.CheckRange("apply.batch_wait", a.BatchWait, 0, time.Minute),
+	)
+}
+
+func (c Conflicts) validate() error {
+	problems := []error{checkPolicy("conflicts.policy", c.Policy)}
+	for name, rule := range c.Tables {
+		setting := fmt.Sprintf("conflicts.tables.%q", name)
+		if p, err := parsePattern(name); err != nil || !p.literal() {
+			problems = append(problems, &config.Invalid{Setting: setting, Reason: "this doesn't name one table", Mend: `write "db.table" without * and ?`})
+		}
+		if rule.Policy != "" {
+			problems = append(problems, checkPolicy(setting+".policy", rule.Policy))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func checkPolicy(setting, policy string) error {
+	return config.CheckChoice(setting, policy, LastWriteWins, RegionPriority, NewestColumn, MergeColumns, PolicyStop)
+}
+
+// Unsupported lists what the specification asks for and this version can't do
+// yet. A task with any of it must not start.
+func (s *Spec) Unsupported() []error {
+	var refusals []error
+	refuse := func(setting string, value any, mend string) {
+		refusals = append(refusals, &config.Invalid{Setting: setting, Reason: fmt.Sprintf("%v is not built yet", value), Mend: mend})
+	}
+	if s.InitialCopy.From != NoCopy {
+		refusals = append(refusals, &config.Invalid{Setting: "initial_copy.from", Reason: "the initial copy is not built yet",
+			Mend: "set initial_copy: {from: none} and start from equal tables"})
+	}
+	if s.Apply.Ordering != OrderingTransaction {
+		refuse("apply.ordering", s.Apply.Ordering, "set apply: {ordering: transaction}")
+	}
+	if s.Conflicts.Policy != LastWriteWins {
+		refuse("conflicts.policy", s.Conflicts.Policy, "set conflicts: {policy: last-write-wins}")
+	}
+	if len(s.Conflicts.Tables) > 0 {
+		refuse("conflicts.tables", "a rule for a single table", "leave conflicts.tables out: every table then follows conflicts.policy")
+	}
+	if s.DDL != DDLStop {
+		refuse("ddl", s.DDL, "set ddl: stop and make schema changes in each region by hand while the task is stopped")
+	}
+	return refusals
+}
