@@ -68,6 +68,9 @@ type Column struct {
 	Values []string
 	// Generated columns are captured, compared, and never written.
 	Generated bool
+	// Default is set where the server fills in a value if a statement leaves
+	// the column out: DEFAULT, AUTO_INCREMENT. Only information_schema tells.
+	Default bool
 	// Invisible columns take part like any other.
 	Invisible bool
 	// Native is the type as the server writes it, such as "bigint unsigned";

@@ -1,0 +1,320 @@
+// Package statement writes the SQL text that applies changes to a table.
+//
+// The text is made straight from Avro encoded rows: a Binder is compiled from
+// the row type that the writer used and the table as it stands in the target,
+// matched by column name, and then only appends bytes. Every value becomes a
+// literal that the server reads back to exactly the value that the origin had;
+// a value that the target's column can't hold exactly is an error, never a
+// rounded or clipped value.
+//
+// The text assumes a session with character set utf8mb4, time zone +00:00, a
+// strict sql_mode with NO_AUTO_VALUE_ON_ZERO and without NO_BACKSLASH_ESCAPES
+// and ANSI_QUOTES.
+package statement
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"duplex/schemas"
+)
+
+// Dialect is the flavour of SQL that the target understands.
+type Dialect uint8
+
+// The dialects. MySQLBefore8019 has no row alias in INSERT.
+const (
+	MySQL Dialect = iota
+	MySQLBefore8019
+	MariaDB
+)
+
+// Binder appends statements for one table, from rows of one writer's schema.
+// It is never changed after Compile: many may use it at once.
+type Binder struct {
+	table *schemas.Table
+	row   []column // one for each field of the writer's row
+	key   []column // one for each field of the writer's key
+	// exact tells that the server takes two keys for equal only if their key
+	// texts are.
+	exact  bool
+	unique []UniqueKey
+	texts  texts
+	// pairs is set where keys are compared column by column instead of by row
+	// constructor.
+	pairs bool
+}
+
+// texts are the constant parts of the statements.
+type texts struct {
+	insert, upsertTail string
+	delete, selectKeys string
+}
+
+// UniqueKey is a unique key of the target, other than the primary key.
+type UniqueKey struct {
+	Name string
+	// Fields are the positions, in the writer's row, of the key's plain
+	// columns. Columns that the writer's row lacks, prefixes and expressions
+	// are missing: what remains is compared more coarsely than the key.
+	Fields []int
+}
+
+// Compile binds the writer's row and key type to a table of the target by
+// column name. The error names every column that doesn't fit, and how to mend
+// it.
+func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect) (*Binder, error) {
+	b := &Binder{table: target, exact: true, pairs: dialect == MariaDB}
+	var problems []error
+	bind := func(r *schemas.Record) []column {
+		cols := make([]column, len(r.Fields))
+		for i := range r.Fields {
+			var err error
+			if cols[i], err = bindColumn(&r.Fields[i], target, dialect); err != nil {
+				problems = append(problems, err)
+			}
+		}
+		return cols
+	}
+	b.row = bind(value)
+	problems = append(problems, b.checkMissing(value)...)
+	if err := checkKey(value, key, target); err != nil {
+		problems = append(problems, err)
+	} else if len(problems) == 0 {
+		b.key = bind(key)
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("mapping rows to table %s: %w", target, errors.Join(problems...))
+	}
+	for i := range b.key {
+		b.exact = b.exact && b.key[i].exactEquality()
+	}
+	b.bindUnique(value)
+	return b, b.compileTexts(dialect)
+}
+
+// checkMissing finds columns of the target that no field gives a value for.
+func (b *Binder) checkMissing(value *schemas.Record) (problems []error) {
+	for i := range b.table.Columns {
+		c := &b.table.Columns[i]
+		if value.Field(c.Name) < 0 && !c.Nullable && !c.Generated && !c.Default {
+			problems = append(problems, fmt.Errorf("column %s is NOT NULL without default and the origin's table lacks it: "+
+				"ALTER TABLE %s ALTER COLUMN %s SET DEFAULT ..., or add the column in the origin", quote(c.Name), qualified(b.table), quote(c.Name)))
+		}
+	}
+	return problems
+}
+
+// checkKey compares the two primary keys: the same columns, in any order.
+func checkKey(value, key *schemas.Record, target *schemas.Table) error {
+	names := func(n int, name func(int) string) string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = quote(name(i))
+		}
+		return strings.Join(out, ", ")
+	}
+	same := len(key.Fields) == len(target.Key)
+	for _, at := range target.Key {
+		same = same && key.Field(target.Columns[at].Name) >= 0
+	}
+	for _, f := range key.Fields {
+		same = same && value.Field(f.Name) >= 0
+	}
+	if same && len(key.Fields) > 0 {
+		return nil
+	}
+	theirs := names(len(key.Fields), func(i int) string { return key.Fields[i].Name })
+	ours := names(len(target.Key), func(i int) string { return target.Columns[target.Key[i]].Name })
+	return fmt.Errorf("the origin's primary key is (%s), here it is (%s): ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (%s)",
+		theirs, ours, qualified(target), theirs)
+}
+
+func (b *Binder) bindUnique(value *schemas.Record) {
+	for _, index := range b.table.Unique {
+		u := UniqueKey{Name: index.Name}
+		for _, at := range index.Columns {
+			if f := value.Field(b.table.Columns[at].Name); f >= 0 {
+				u.Fields = append(u.Fields, f)
+			}
+		}
+		b.unique = append(b.unique, u)
+	}
+}
+
+func (b *Binder) compileTexts(dialect Dialect) error {
+	table := qualified(b.table)
+	isKey := make(map[string]bool)
+	for i := range b.key {
+		isKey[b.key[i].name] = true
+	}
+	var names, set []string
+	alias := "duplex_row"
+	if strings.EqualFold(b.table.Name, alias) {
+		alias = "duplex_new_row"
+	}
+	assign := func(name string) {
+		if dialect == MySQL {
+			set = append(set, name+"="+alias+"."+name)
+		} else {
+			set = append(set, name+"=VALUES("+name+")")
+		}
+	}
+	for i := range b.row {
+		c := &b.row[i]
+		if c.generated {
+			continue
+		}
+		names = append(names, quote(c.name))
+		// Keys that differ only in what their collation ignores are one key:
+		// then the key's own text is to be written too.
+		if !isKey[c.name] || !b.exact {
+			assign(quote(c.name))
+		}
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("mapping rows to table %s: all columns that the origin's table has are generated ones here", b.table)
+	}
+	if len(set) == 0 {
+		assign(names[0])
+	}
+	t := &b.texts
+	t.insert = "INSERT INTO " + table + " (" + strings.Join(names, ",") + ") VALUES "
+	if dialect == MySQL {
+		t.upsertTail = " AS " + alias
+	}
+	t.upsertTail += " ON DUPLICATE KEY UPDATE " + strings.Join(set, ",")
+	b.compileKeyTexts(table)
+	return nil
+}
+
+func (b *Binder) compileKeyTexts(table string) {
+	var names, shown []string
+	for i := range b.key {
+		name := quote(b.key[i].name)
+		names = append(names, name)
+		if b.key[i].kind == schemas.KindFloat {
+			// As text the server rounds FLOAT to six digits; a double it prints
+			// exactly.
+			name += "+0e0"
+		}
+		shown = append(shown, name)
+	}
+	where := " WHERE "
+	switch {
+	case len(names) == 1:
+		where += names[0] + " IN ("
+	case !b.pairs:
+		where += "(" + strings.Join(names, ",") + ") IN ("
+	}
+	b.texts.delete = "DELETE FROM " + table + where
+	b.texts.selectKeys = "SELECT " + strings.Join(shown, ",") + " FROM " + table + where
+}
+
+// Unique returns the unique keys of the target other than the primary key.
+func (b *Binder) Unique() []UniqueKey { return b.unique }
+
+// ExactKey reports whether two keys are equal to the server only if their key
+// texts are equal. It is false for collations that ignore something, such as
+// case or trailing spaces, and for floating point keys: there a row that
+// AppendSelectKeys finds may have another text than the key asked for.
+func (b *Binder) ExactKey() bool { return b.exact }
+
+// AppendInsert appends one INSERT of all rows, encoded by the writer's schema.
+func (b *Binder) AppendInsert(dst []byte, rows [][]byte) ([]byte, error) {
+	return b.appendRows(dst, rows, "")
+}
+
+// AppendUpsert appends one INSERT of all rows that updates those that exist.
+func (b *Binder) AppendUpsert(dst []byte, rows [][]byte) ([]byte, error) {
+	return b.appendRows(dst, rows, b.texts.upsertTail)
+}
+
+func (b *Binder) appendRows(dst []byte, rows [][]byte, tail string) ([]byte, error) {
+	if len(rows) == 0 {
+		return dst, errors.New("writing a statement: it has no rows")
+	}
+	start := len(dst)
+	dst = append(dst, b.texts.insert...)
+	var err error
+	for i, row := range rows {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = b.appendRow(dst, row); err != nil {
+			return dst[:start], fmt.Errorf("writing a row of table %s: %w", b.table, err)
+		}
+	}
+	return append(dst, tail...), nil
+}
+
+// appendRow appends `(value,value)`.
+func (b *Binder) appendRow(dst, row []byte) ([]byte, error) {
+	at, comma := 0, byte('(')
+	for i := range b.row {
+		c := &b.row[i]
+		null, next, err := c.field.ReadNull(row, at)
+		switch {
+		case err != nil:
+		case c.generated && !null: // the server makes the value itself
+			next, err = c.field.SkipValue(row, next)
+		case c.generated:
+		case null && !c.nullable:
+			err = errors.New("the value is NULL and the column is NOT NULL here")
+		case null:
+			dst, comma = append(append(dst, comma), "NULL"...), ','
+		default:
+			dst, next, err = c.appendLiteral(append(dst, comma), row, next)
+			comma = ','
+		}
+		if err != nil {
+			return dst, fmt.Errorf("column %s: %w", c.quoted, err)
+		}
+		at = next
+	}
+	if at != len(row) {
+		return dst, errTrailing
+	}
+	return append(dst, ')'), nil
+}
+
+var errTrailing = errors.New("bytes are left after the last column")
+
+// AppendDelete appends one DELETE of the rows that have the given primary
+// keys, encoded by the writer's key schema.
+func (b *Binder) AppendDelete(dst []byte, keys [][]byte) ([]byte, error) {
+	return b.appendKeys(dst, keys, b.texts.delete, "")
+}
+
+// AppendSelectKeys appends a SELECT ... FOR UPDATE that locks the rows of the
+// given primary keys and returns their key columns, in the order of the
+// writer's key schema; see AppendKeyTextFromResult.
+func (b *Binder) AppendSelectKeys(dst []byte, keys [][]byte) ([]byte, error) {
+	return b.appendKeys(dst, keys, b.texts.selectKeys, " FOR UPDATE")
+}
+
+func (b *Binder) appendKeys(dst []byte, keys [][]byte, head, tail string) ([]byte, error) {
+	if len(keys) == 0 {
+		return dst, errors.New("writing a statement: it has no keys")
+	}
+	start := len(dst)
+	dst = append(dst, head...)
+	pairs := b.pairs && len(b.key) > 1
+	var err error
+	for i, key := range keys {
+		switch {
+		case i > 0 && pairs:
+			dst = append(dst, " OR "...)
+		case i > 0:
+			dst = append(dst, ',')
+		}
+		if dst, err = b.appendKey(dst, key, pairs); err != nil {
+			return dst[:start], fmt.Errorf("writing a key of table %s: %w", b.table, err)
+		}
+	}
+	if !pairs {
+		dst = append(dst, ')')
+	}
+	return append(dst, tail...), nil
+}
