@@ -1,0 +1,120 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Schema is the database that duplex keeps on each server. Its rows travel
+// through the binlog like any other but are never published.
+const Schema = "duplex"
+
+// ownTable is a table of Schema.
+type ownTable struct {
+	name    string
+	columns []string // in order
+	create  string
+}
+
+// ownTables are the tables of Schema; never written. Names are ASCII compared
+// by bytes, whatever the server's defaults, so that the ids of tasks and
+// regions mean the same everywhere.
+var ownTables = []ownTable{
+	{
+		// The marker and checkpoint in one: a row for each apply worker. n
+		// counts the writes, since an UPDATE that changes nothing isn't logged.
+		name:    "progress",
+		columns: []string{"task", "origin", "worker", "epoch", "n", "seq", "hlc"},
+		create: "CREATE TABLE IF NOT EXISTS duplex.progress (task VARCHAR(64) NOT NULL, origin VARCHAR(32) NOT NULL, worker INT NOT NULL," +
+			" epoch BIGINT NOT NULL, n BIGINT NOT NULL, seq BIGINT NOT NULL, hlc BIGINT NOT NULL," +
+			" PRIMARY KEY (task, origin, worker)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
+	},
+	{
+		// The row whose write must come back through the own capture before a
+		// task starts.
+		name:    "canary",
+		columns: []string{"task", "origin", "token"},
+		create: "CREATE TABLE IF NOT EXISTS duplex.canary (task VARCHAR(64) NOT NULL, origin VARCHAR(32) NOT NULL, token VARCHAR(64) NOT NULL," +
+			" PRIMARY KEY (task, origin)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
+	},
+}
+
+// SchemaStatements returns the statements that make schema duplex, for an
+// administrator to run where the account may not.
+func SchemaStatements() []string {
+	statements := []string{"CREATE DATABASE IF NOT EXISTS duplex"}
+	for _, t := range ownTables {
+		statements = append(statements, t.create)
+	}
+	return statements
+}
+
+// EnsureSchema creates what is missing of schema duplex and refuses tables of
+// another shape. Where nothing is missing it writes nothing. If the account
+// may not create, the error holds the statements to run.
+func EnsureSchema(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err // a *ConnectError says all
+	}
+	defer conn.Close()
+	found, err := ownColumns(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if missingTable(found) {
+		for _, statement := range SchemaStatements() {
+			if _, err := conn.ExecContext(ctx, statement); err != nil {
+				return creationError(err)
+			}
+		}
+		if found, err = ownColumns(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return checkShape(found)
+}
+
+// ownColumns returns the columns of each table of Schema that exists.
+func ownColumns(ctx context.Context, conn *sql.Conn) (map[string][]string, error) {
+	found := make(map[string][]string)
+	err := each(ctx, conn, "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA='duplex' ORDER BY TABLE_NAME, ORDINAL_POSITION",
+		func(rows *sql.Rows) error {
+			var table, column string
+			if err := rows.Scan(&table, &column); err != nil {
+				return err
+			}
+			found[table] = append(found[table], column)
+			return nil
+		})
+	if err != nil {
+		return nil, fmt.Errorf("reading the tables of schema duplex: %w", err)
+	}
+	return found, nil
+}
+
+func missingTable(found map[string][]string) bool {
+	return slices.ContainsFunc(ownTables, func(t ownTable) bool { return found[t.name] == nil })
+}
+
+func checkShape(found map[string][]string) error {
+	for _, t := range ownTables {
+		if columns := found[t.name]; !slices.Equal(columns, t.columns) {
+			return fmt.Errorf("checking table duplex.%s: it has the columns (%s) instead of (%s): stop every task, then RENAME TABLE duplex.%s TO duplex.%s_old; the table is made anew at the next start, which replays from the topics",
+				t.name, strings.Join(columns, ", "), strings.Join(t.columns, ", "), t.name, t.name)
+		}
+	}
+	return nil
+}
+
+func creationError(err error) error {
+	fault := Classify(err)
+	if slices.Contains([]uint16{1044, 1142, 1227}, fault.Number) {
+		fault.Hint = "as an administrator: GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON `duplex`.* TO <the account that SELECT CURRENT_USER() shows>, or run there: " +
+			strings.Join(SchemaStatements(), "; ")
+	}
+	return fmt.Errorf("creating schema duplex: %w", fault)
+}
