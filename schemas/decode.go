@@ -275,6 +275,8 @@ type cursor struct {
 	b   []byte
 	at  int
 	err error
+	// left is the number of items that are left of an array's block.
+	left int64
 }
 
 func (c *cursor) long() (v int64) {
@@ -305,6 +307,26 @@ func (c *cursor) present() bool {
 		c.err = errUnion
 	}
 	return c.err == nil && i == 1
+}
+
+// items reports whether an array has one more item, and steps to it. A count
+// greater than the bytes that are left is refused: no item is empty.
+func (c *cursor) items() bool {
+	if c.err == nil && c.left == 0 {
+		if c.left = c.long(); c.left < 0 { // the form with the block's size in bytes
+			c.left = -c.left
+			c.long()
+		}
+		if c.err == nil && (c.left < 0 || c.left > int64(len(c.b)-c.at)) {
+			c.err = ErrTruncated
+		}
+	}
+	if c.err != nil || c.left == 0 {
+		c.left = 0
+		return false
+	}
+	c.left--
+	return true
 }
 
 func (c *cursor) optionalLong() int64 {
