@@ -1,0 +1,210 @@
+package binlog
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"duplex/schemas"
+)
+
+// The kinds of values that a row image may hold and Decode refuses. They come
+// wrapped in a *ValueError.
+var (
+	// ErrTruncated: the row image ends inside the value.
+	ErrTruncated = errors.New("the row image ends inside it")
+	// ErrMalformed: the bytes can't be a value of the column's type.
+	ErrMalformed = errors.New("the row image is malformed")
+	// ErrZeroDate: a date whose month or day is zero, such as 0000-00-00. (The
+	// year 0000 is one like any other.)
+	ErrZeroDate = errors.New("a date whose month or day is zero is not carried yet")
+	// ErrInvalidDate: a date that no calendar has, such as 2021-02-31.
+	ErrInvalidDate = errors.New("a date that the calendar doesn't have is not carried yet")
+	// ErrPartialImage: the row image lacks columns.
+	ErrPartialImage = errors.New("the row image lacks columns: SET PERSIST binlog_row_image='FULL' (MariaDB: SET GLOBAL binlog_row_image='FULL', and the same in its option file), let open sessions reconnect, and take a new snapshot of the table")
+)
+
+// ValueError says which column of which table holds a value that can't be
+// carried. It never tells the value.
+type ValueError struct {
+	DB, Table string
+	// Column is empty where the row as a whole is meant.
+	Column string
+	// Err is the kind: one of the errors above, or what else is wrong with it.
+	Err error
+}
+
+// Error names the place and the kind of value.
+func (e *ValueError) Error() string {
+	if e.Column == "" {
+		return fmt.Sprintf("table %s.%s: %v", e.DB, e.Table, e.Err)
+	}
+	return fmt.Sprintf("table %s.%s, column %s: %v", e.DB, e.Table, e.Column, e.Err)
+}
+
+// Unwrap gives the kind.
+func (e *ValueError) Unwrap() error { return e.Err }
+
+// Span is the part [From, To) of a buffer.
+type Span struct{ From, To int }
+
+// RowDecoder turns the row images of one table version into Avro. It holds no
+// state of a row: any number of goroutines may share it.
+type RowDecoder struct {
+	table   *schemas.Table
+	columns []column
+	// bitmap is the number of bytes of a bitmap with a bit for each column.
+	bitmap int
+}
+
+// column is the compiled decoder of one column.
+type column struct {
+	step step
+	// key is the column's place in the primary key, or -1.
+	key      int
+	nullable bool
+	// size is the number of bytes of a fixed-size value, or of the length
+	// before one of variable size.
+	size int
+	// width is the length that BINARY is padded to.
+	width int
+	// digits is the number of digits of a fraction of a second.
+	digits int
+	// decimal is the layout of a DECIMAL.
+	decimal packing
+	// labels are those of ENUM, each encoded as an Avro string with the
+	// empty one of index 0 first, or those of SET as they are.
+	labels [][]byte
+}
+
+// step appends the Avro encoding of the value at the start of src to dst and
+// returns dst and how many bytes of src the value took.
+type step func(c *column, dst, src []byte) (out []byte, n int, err error)
+
+// CompileRow compiles the decoder of one table version, whose model
+// TableFromMap has made from the same event. Column types that aren't
+// handled yet give an *UnsupportedError.
+func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, error) {
+	if len(t.Columns) == 0 || len(t.Columns) != len(tm.ColumnType) || len(t.Columns) != len(tm.ColumnMeta) {
+		return nil, fmt.Errorf("compiling the row decoder of %s: %d columns in the model, %d in the event", t, len(t.Columns), len(tm.ColumnType))
+	}
+	d := &RowDecoder{table: t, columns: make([]column, len(t.Columns)), bitmap: (len(t.Columns) + 7) / 8}
+	for i := range t.Columns {
+		c, err := compileColumn(&t.Columns[i], tm.ColumnType[i], tm.ColumnMeta[i])
+		var refused *UnsupportedError
+		if errors.As(err, &refused) {
+			refused.DB, refused.Table, refused.Column = t.DB, t.Name, t.Columns[i].Name
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.key, c.nullable = -1, t.Columns[i].Nullable
+		d.columns[i] = c
+	}
+	for p, i := range t.Key {
+		d.columns[i].key = p
+	}
+	return d, nil
+}
+
+// compileColumn picks the step of one column by its type.
+func compileColumn(c *schemas.Column, typ byte, meta uint16) (column, error) {
+	switch c.Type {
+	case schemas.TinyInt, schemas.SmallInt, schemas.MediumInt, schemas.Int, schemas.BigInt:
+		return compileInteger(c), nil
+	case schemas.Decimal:
+		return compileDecimal(c)
+	case schemas.Float:
+		return column{step: stepFloat}, nil
+	case schemas.Double:
+		return column{step: stepDouble}, nil
+	case schemas.Bit:
+		return compileBit(c)
+	case schemas.Year:
+		return column{step: stepYear}, nil
+	case schemas.Date:
+		return column{step: stepDate}, nil
+	case schemas.Time, schemas.DateTime, schemas.Timestamp:
+		return compileTemporal(c, typ)
+	case schemas.Char, schemas.VarChar, schemas.Text:
+		return compileText(c, typ, meta)
+	case schemas.Binary, schemas.VarBinary, schemas.Blob:
+		return compileBytes(c, typ, meta)
+	case schemas.Enum, schemas.Set:
+		return compileLabels(c, meta)
+	case schemas.JSON:
+		return compileJSON(meta)
+	}
+	return column{}, &UnsupportedError{What: c.Type.String() + " columns are not handled yet", Hint: "exclude the table, or drop the column"}
+}
+
+// KeyLen is the number of columns of the primary key.
+func (d *RowDecoder) KeyLen() int { return len(d.table.Key) }
+
+// Decode appends to dst the Avro encoding of the row image at the start of
+// src: the record Value, its fields in table order. It returns dst, what is
+// left of src after the image, and sets key, which has room for KeyLen spans,
+// to where in dst the columns of the primary key stand, in key order: those
+// bytes one after another are the record Key.
+//
+// present is the event's bitmap of the columns in the image: all of them, or
+// it is an error. Errors about a value are a *ValueError; dst is then nil.
+func (d *RowDecoder) Decode(dst, src, present []byte, key []Span) (out, rest []byte, err error) {
+	if err := d.checkPresent(present); err != nil {
+		return nil, nil, err
+	}
+	if len(src) < d.bitmap {
+		return nil, nil, d.fail("", ErrTruncated)
+	}
+	if len(key) < len(d.table.Key) {
+		return nil, nil, fmt.Errorf("decoding a row of %s: room for %d key columns, need %d", d.table, len(key), len(d.table.Key))
+	}
+	nulls, src := src[:d.bitmap], src[d.bitmap:]
+	for i := range d.columns {
+		c := &d.columns[i]
+		if nulls[i>>3]&(1<<(i&7)) != 0 {
+			if !c.nullable {
+				return nil, nil, d.fail(d.table.Columns[i].Name, ErrMalformed)
+			}
+			dst = append(dst, 0) // branch 0 of ["null", T]
+			continue
+		}
+		if c.nullable {
+			dst = append(dst, 2) // branch 1
+		}
+		from, n := len(dst), 0
+		dst, n, err = c.step(c, dst, src)
+		if err != nil {
+			return nil, nil, d.fail(d.table.Columns[i].Name, err)
+		}
+		src = src[n:]
+		if c.key >= 0 {
+			key[c.key] = Span{from, len(dst)}
+		}
+	}
+	return dst, src, nil
+}
+
+// checkPresent refuses an image without all columns.
+func (d *RowDecoder) checkPresent(present []byte) error {
+	if len(present) < d.bitmap {
+		return d.fail("", ErrTruncated)
+	}
+	last := d.bitmap - 1
+	for _, b := range present[:last] {
+		if b != 0xff {
+			return d.fail("", ErrPartialImage)
+		}
+	}
+	// The bits after the last column's may have any value.
+	want := byte(0xff) >> (8*d.bitmap - len(d.columns))
+	if present[last]&want != want {
+		return d.fail("", ErrPartialImage)
+	}
+	return nil
+}
+
+func (d *RowDecoder) fail(column string, err error) error {
+	return &ValueError{DB: d.table.DB, Table: d.table.Name, Column: column, Err: err}
+}
