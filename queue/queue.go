@@ -62,7 +62,7 @@ func (q *Queue[T]) Filled() <-chan struct{} { return q.filled }
 func (q *Queue[T]) Take(spare []T) []T {
 	q.mu.Lock()
 	taken := q.items
-	clear(spare[:cap(spare)])
+	clear(spare)
 	q.items, q.bytes = spare[:0], 0
 	q.mu.Unlock()
 	select {

@@ -1,7 +1,6 @@
 package binlog
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -87,7 +86,7 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 
 func (h *handler) begin(header *replication.EventHeader, ev *replication.GTIDEvent) error {
 	if header.EventType == replication.ANONYMOUS_GTID_EVENT {
-		return errors.New("reading binlog: a transaction without a GTID: gtid_mode was switched off; mend: SET PERSIST gtid_mode = ON (by way of ON_PERMISSIVE)")
+		return refuse("reading binlog: a transaction without a GTID: gtid_mode was switched off; mend: SET PERSIST gtid_mode = ON (by way of ON_PERMISSIVE)")
 	}
 	h.txn = transaction{
 		gtid:         GTID{sid: [16]byte(ev.SID), tag: ev.Tag, number: ev.GNO},
@@ -155,10 +154,10 @@ func (h *handler) rows(header *replication.EventHeader, ev *replication.RowsEven
 	}
 	op, err := opOf(header.EventType)
 	if err != nil {
-		return fmt.Errorf("table %s: %w", version.Table, err)
+		return fmt.Errorf("table %s: %w", version.Table, err) // still a *RefusedError
 	}
 	if h.txn.xa {
-		return fmt.Errorf("table %s: XA transaction %s: XA transactions on captured tables are not handled yet; mend: commit such changes without XA", version.Table, h.txn.gtid)
+		return refuse("table %s: XA transaction %s: XA transactions on captured tables are not handled yet; mend: commit such changes without XA", version.Table, h.txn.gtid)
 	}
 	if err := h.beginOnce(); err != nil {
 		return err
@@ -181,11 +180,11 @@ func opOf(t replication.EventType) (Op, error) {
 	case replication.DELETE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv2:
 		return Delete, nil
 	case replication.PARTIAL_UPDATE_ROWS_EVENT:
-		return 0, errors.New("the binlog holds partial JSON updates; mend: SET PERSIST binlog_row_value_options = '' and copy the table again")
+		return 0, refuse("the binlog holds partial JSON updates; mend: SET PERSIST binlog_row_value_options = '' and copy the table again")
 	case replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
-		return 0, errors.New("compressed row events are not handled yet; mend: SET GLOBAL log_bin_compress = OFF")
+		return 0, refuse("compressed row events are not handled yet; mend: SET GLOBAL log_bin_compress = OFF")
 	default:
-		return 0, fmt.Errorf("row event of type %s is not handled", t)
+		return 0, refuse("row event of type %s is not handled", t)
 	}
 }
 
@@ -248,7 +247,7 @@ func readMark(ev *replication.RowsEvent) (Mark, error) {
 		}
 	}
 	if m.Origin == "" {
-		return Mark{}, fmt.Errorf("reading a row of duplex.%s: it has no origin: the table is not as duplex made it; mend: stop apply, DROP TABLE duplex.canary (progress must be kept), and restart", ev.Table.Table)
+		return Mark{}, refuse("reading a row of duplex.%s: it has no origin: the table is not as duplex made it; mend: stop apply, DROP TABLE duplex.canary (progress must be kept), and restart", ev.Table.Table)
 	}
 	return m, nil
 }
@@ -278,13 +277,13 @@ func (h *handler) query(schema, statement string) error {
 		// Only what a non-transactional table can't take back is in the binlog
 		// before a ROLLBACK; rows of InnoDB never are.
 		if h.txn.captured {
-			return fmt.Errorf("transaction %s was rolled back after its rows were logged: it changed captured and non-transactional tables together; mend: ALTER TABLE … ENGINE = InnoDB", h.txn.gtid)
+			return refuse("transaction %s was rolled back after its rows were logged: it changed captured and non-transactional tables together; mend: ALTER TABLE … ENGINE = InnoDB", h.txn.gtid)
 		}
 		return h.commit()
 	case verb == "SAVEPOINT" || verb == "ROLLBACK" || verb == "RELEASE":
 		return nil
 	case isStatementChange(verb):
-		return fmt.Errorf("transaction %s in schema %q was logged as a statement (%s …), not as rows; mend: SET PERSIST binlog_format = 'ROW', and end sessions that set another one", h.txn.gtid, schema, verb)
+		return refuse("transaction %s in schema %q was logged as a statement (%s …), not as rows; mend: SET PERSIST binlog_format = 'ROW', and end sessions that set another one", h.txn.gtid, schema, verb)
 	default:
 		return h.ddl(schema, statement)
 	}
@@ -321,7 +320,7 @@ func (h *handler) other(header *replication.EventHeader) error {
 	case replication.XA_PREPARE_LOG_EVENT:
 		return h.commit()
 	case replication.INCIDENT_EVENT:
-		return errors.New("reading binlog: the server logged an incident: changes may be missing from its binlog; mend: compare the regions, copy what differs, then restart from the present position")
+		return refuse("reading binlog: the server logged an incident: changes may be missing from its binlog; mend: compare the regions, copy what differs, then restart from the present position")
 	default:
 		return nil
 	}

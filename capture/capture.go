@@ -1,0 +1,161 @@
+// Package capture reads a region's binlog and publishes every committed
+// change of the captured tables to the region's Kafka, stamped with its
+// origin.
+//
+// The path of a row: binlog.Read decodes headers and splits the stream into
+// events; a queue bounded in bytes; session.publish stamps each transaction,
+// decodes its row images straight into Avro, and adds the records to a Kafka
+// transaction that is committed together with the position after it. What a
+// reader sees of a region and where its capture would go on can therefore
+// never disagree, and a second capture of the same region is fenced by Kafka.
+package capture
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"duplex/change"
+	"duplex/config"
+	"duplex/supervise"
+)
+
+// Config says what to capture.
+type Config struct {
+	Process *config.Process
+	// Captured tells which tables are published.
+	Captured func(db, table string) bool
+	// AcceptDDL holds the GTIDs of statements that removed rows and that the
+	// operator has run in the other regions too.
+	AcceptDDL []string
+	// Version of the program, shown in every record's source block.
+	Version string
+	Log     *slog.Logger
+}
+
+// Capture publishes the changes of one region.
+type Capture struct {
+	cfg     Config
+	service *supervise.Service
+
+	queueBytes   queueGauge
+	rows         atomic.Int64 // local changes published
+	applied      atomic.Int64 // changes published that apply had written here
+	transactions atomic.Int64
+	commits      atomic.Int64
+
+	mu       sync.Mutex
+	progress progress
+}
+
+// progress is what the last committed Kafka transaction held.
+type progress struct {
+	position string
+	seq      change.Seq
+	hlc      change.HLC
+	seen     change.Seen
+	headAt   int64 // commit time, Unix µs, of the newest source transaction
+	lag      time.Duration
+	ddlGTID  string
+	ddl      string
+}
+
+// New makes a capture; Run runs it.
+func New(cfg Config) *Capture {
+	cfg.Log = cfg.Log.With("service", "capture", "region", cfg.Process.Region)
+	return &Capture{cfg: cfg, service: supervise.New(cfg.Log)}
+}
+
+// Run captures until ctx ends, which gives nil, or capture can't go on, which
+// gives the reason. What is transient is tried again.
+func (c *Capture) Run(ctx context.Context) error { return c.service.Run(ctx, c.session) }
+
+// Status is what capture says of itself.
+type Status struct {
+	supervise.Status
+	Region   change.Region           `json:"region"`
+	Position string                  `json:"position"`
+	Seq      change.Seq              `json:"seq"`
+	HLC      change.HLC              `json:"hlc"`
+	Seen     map[change.Region]int64 `json:"seen,omitempty"`
+	// Rows counts changes of the region's own application, Applied those that
+	// apply had written here for other regions, both since the process began.
+	Rows         int64 `json:"rows"`
+	Applied      int64 `json:"applied_rows"`
+	Transactions int64 `json:"transactions"`
+	// LagMillis is how long after its commit the newest transaction was
+	// published; QueueBytes what is read and not yet published.
+	LagMillis  int64  `json:"lag_ms"`
+	QueueBytes int64  `json:"queue_bytes"`
+	LastDDL    string `json:"last_ddl,omitempty"`
+}
+
+// Status returns the present status.
+func (c *Capture) Status() Status {
+	c.mu.Lock()
+	p := c.progress
+	c.mu.Unlock()
+	s := Status{
+		Status: c.service.Status(), Region: c.cfg.Process.Region,
+		Position: p.position, Seq: p.seq, HLC: p.hlc,
+		Rows: c.rows.Load(), Applied: c.applied.Load(), Transactions: c.transactions.Load(),
+		LagMillis: p.lag.Milliseconds(), QueueBytes: c.queueBytes.Load(),
+	}
+	for _, e := range p.seen {
+		if s.Seen == nil {
+			s.Seen = map[change.Region]int64{}
+		}
+		s.Seen[e.Region] = int64(e.Seq)
+	}
+	if p.ddlGTID != "" {
+		s.LastDDL = p.ddlGTID + " " + p.ddl
+	}
+	return s
+}
+
+// committed notes what a session has made durable.
+func (c *Capture) committed(s *session) {
+	c.commits.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.progress.position = s.position.String()
+	c.progress.seq, c.progress.hlc, c.progress.seen = s.stamper.seq, s.stamper.hlc, s.stamper.seen
+	if s.headAt != c.progress.headAt {
+		c.progress.headAt = s.headAt
+		c.progress.lag = time.Since(time.UnixMicro(s.headAt))
+	}
+}
+
+func (c *Capture) noteDDL(gtid, statement string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.progress.ddlGTID, c.progress.ddl = gtid, statement
+}
+
+// count adds a published transaction to the totals.
+func (s *session) count(txn *transaction) {
+	s.c.transactions.Add(1)
+	if txn.marked {
+		s.c.applied.Add(txn.total)
+	} else {
+		s.c.rows.Add(txn.total)
+	}
+}
+
+// queueGauge shows the size of the present session's queue.
+type queueGauge struct{ queue atomic.Pointer[sized] }
+
+type sized struct{ bytes func() int64 }
+
+// Show makes Load report bytes.
+func (g *queueGauge) Show(bytes func() int64) { g.queue.Store(&sized{bytes}) }
+
+// Load returns the bytes waiting, 0 before the first session.
+func (g *queueGauge) Load() int64 {
+	if q := g.queue.Load(); q != nil {
+		return q.bytes()
+	}
+	return 0
+}

@@ -1,0 +1,233 @@
+package capture
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"duplex/capture/binlog"
+	"duplex/supervise"
+)
+
+// ddl looks at a statement in the binlog. Rows describe themselves, so most
+// statements need nothing. One that makes rows vanish without a row event
+// (TRUNCATE, DROP, RENAME) would let the regions drift apart: capture stops at
+// exactly that statement, until the operator has run it in the other regions
+// and accepts it by its GTID.
+func (s *session) ddl(ev *binlog.Event) error {
+	statement := parseDDL(ev.Schema, ev.Statement)
+	if !statement.touches(s.c.cfg.Captured) {
+		return nil
+	}
+	gtid := ev.GTID.String()
+	s.c.noteDDL(gtid, ev.Statement)
+	if !statement.removesRows || slices.Contains(s.c.cfg.AcceptDDL, gtid) {
+		s.c.cfg.Log.Warn("statement on a captured table", "gtid", gtid, "statement", ev.Statement)
+		return nil
+	}
+	return supervise.Permanent(fmt.Errorf("statement on a captured table that removes rows without saying which: %s; mend: run it in the other regions too, then restart with --accept-ddl %s", ev.Statement, gtid))
+}
+
+// ddlStatement is what a conservative look at a statement tells.
+type ddlStatement struct {
+	removesRows bool
+	tables      []tableName // those it names; of a database, table is empty
+}
+
+type tableName struct{ db, table string }
+
+// touches reports whether a named table is captured, or a named database may
+// hold one.
+func (d *ddlStatement) touches(captured func(db, table string) bool) bool {
+	return slices.ContainsFunc(d.tables, func(n tableName) bool {
+		if n.table == "" {
+			// Any table of the database: the probe is a name no pattern but *
+			// can mean, so a list of single tables is asked for by the event's
+			// own row later. Dropping a database is refused if in doubt.
+			return n.db != "duplex"
+		}
+		return captured(n.db, n.table)
+	})
+}
+
+// parseDDL finds verb and table names by tokens, not by grammar: a grammar
+// that fails on one statement would have to skip it.
+func parseDDL(schema, text string) *ddlStatement {
+	t := tokens(text)
+	d := &ddlStatement{}
+	switch {
+	case t.skip("TRUNCATE"):
+		t.skip("TABLE")
+		d.removesRows = true
+		d.tables = t.names(schema)
+	case t.skip("DROP"):
+		switch {
+		case t.skip("TABLE") || t.skip("TABLES"):
+			t.skip("IF", "EXISTS")
+			d.removesRows = true
+			d.tables = t.names(schema)
+		case t.skip("DATABASE") || t.skip("SCHEMA"):
+			t.skip("IF", "EXISTS")
+			d.removesRows = true
+			if len(t) > 0 {
+				d.tables = []tableName{{db: t[0].text}}
+			}
+		}
+	case t.skip("RENAME"):
+		if t.skip("TABLE") || t.skip("TABLES") {
+			d.removesRows = true
+			d.tables = t.names(schema)
+		}
+	case t.skip("ALTER"):
+		t.skip("ONLINE")
+		t.skip("IGNORE")
+		if t.skip("TABLE") {
+			t.skip("IF", "EXISTS")
+			d.tables = t.name(schema)
+			d.removesRows = t.alterRemovesRows()
+		}
+	case t.skip("CREATE", "OR", "REPLACE", "TABLE"):
+		d.removesRows = true
+		d.tables = t.name(schema)
+	}
+	return d
+}
+
+// token is a word, a quoted name, or one character of punctuation.
+type token struct {
+	text   string
+	quoted bool
+}
+
+type tokenList []token
+
+// is reports whether the token is that keyword.
+func (t token) is(word string) bool { return !t.quoted && strings.EqualFold(t.text, word) }
+
+// skip removes the words from the front if they are all there.
+func (l *tokenList) skip(words ...string) bool {
+	if len(*l) < len(words) {
+		return false
+	}
+	for i, w := range words {
+		if !(*l)[i].is(w) {
+			return false
+		}
+	}
+	*l = (*l)[len(words):]
+	return true
+}
+
+// name reads one table name from the front.
+func (l *tokenList) name(schema string) []tableName {
+	t := *l
+	switch {
+	case len(t) >= 3 && t[1].is("."):
+		*l = t[3:]
+		return []tableName{{t[0].text, t[2].text}}
+	case len(t) >= 1:
+		*l = t[1:]
+		return []tableName{{schema, t[0].text}}
+	default:
+		return nil
+	}
+}
+
+// names reads a list of table names, parted by a comma or by TO.
+func (l *tokenList) names(schema string) []tableName {
+	names := l.name(schema)
+	for l.skip(",") || l.skip("TO") {
+		names = append(names, l.name(schema)...)
+	}
+	return names
+}
+
+// alterRemovesRows reports whether what follows ALTER TABLE name changes the
+// table's name or which rows it holds.
+func (l tokenList) alterRemovesRows() bool {
+	for i, t := range l {
+		next := token{}
+		if i+1 < len(l) {
+			next = l[i+1]
+		}
+		switch {
+		case t.is("RENAME") && !next.is("COLUMN") && !next.is("INDEX") && !next.is("KEY"),
+			(t.is("TRUNCATE") || t.is("DROP") || t.is("EXCHANGE")) && next.is("PARTITION"),
+			(t.is("DISCARD") || t.is("IMPORT")) && (next.is("TABLESPACE") || next.is("PARTITION")):
+			return true
+		}
+	}
+	return false
+}
+
+// tokens splits a statement. Comments are left out, but what stands in an
+// executable comment counts.
+func tokens(s string) tokenList {
+	var list tokenList
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case strings.HasPrefix(s[i:], "/*!"), strings.HasPrefix(s[i:], "/*M!"):
+			i += strings.IndexByte(s[i:], '!') + 1
+			for i < len(s) && '0' <= s[i] && s[i] <= '9' {
+				i++
+			}
+		case strings.HasPrefix(s[i:], "/*"):
+			i = after(s, i+2, "*/")
+		case strings.HasPrefix(s[i:], "*/"):
+			i += 2
+		case c == '#', strings.HasPrefix(s[i:], "-- "), strings.HasPrefix(s[i:], "--\n"):
+			i = after(s, i, "\n")
+		case c == '`', c == '\'', c == '"':
+			text, next := quoted(s, i)
+			list = append(list, token{text, true})
+			i = next
+		case isWord(c):
+			start := i
+			for i < len(s) && isWord(s[i]) {
+				i++
+			}
+			list = append(list, token{s[start:i], false})
+		case c == ' ', c == '\t', c == '\n', c == '\r':
+			i++
+		default:
+			list = append(list, token{s[i : i+1], false})
+			i++
+		}
+	}
+	return list
+}
+
+// after returns the index after the next end, or the length of s.
+func after(s string, from int, end string) int {
+	if n := strings.Index(s[from:], end); n >= 0 {
+		return from + n + len(end)
+	}
+	return len(s)
+}
+
+// quoted reads a quoted name or string at i and returns its text, with doubled
+// quotes undone, and the index after it.
+func quoted(s string, i int) (string, int) {
+	quote := s[i]
+	var b strings.Builder
+	for i++; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && quote != '`' && i+1 < len(s):
+			i++
+			b.WriteByte(s[i])
+		case s[i] == quote && i+1 < len(s) && s[i+1] == quote:
+			i++
+			b.WriteByte(quote)
+		case s[i] == quote:
+			return b.String(), i + 1
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String(), len(s)
+}
+
+func isWord(c byte) bool {
+	return c == '_' || c == '$' || c >= 0x80 || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}

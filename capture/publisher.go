@@ -1,0 +1,155 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"duplex/change"
+	"duplex/config"
+	"duplex/internal/failpoint"
+	"duplex/supervise"
+	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// transactionTimeout is how long Kafka lets a transaction stay open. A
+	// transaction of any size must fit; a dead capture's is aborted by its
+	// successor at once, not after this time.
+	transactionTimeout = 10 * time.Minute
+	// deliveryTimeout is how long a record may wait for Kafka before the
+	// session is given up and shown as retrying.
+	deliveryTimeout = 30 * time.Second
+	// maxInFlight bounds what waits for Kafka, in bytes; a larger row goes
+	// alone. It also bounds a batch, which a reader must unpack whole.
+	maxInFlight = 8 << 20
+)
+
+// publisher writes records to Kafka in transactions. One transaction holds
+// whole source transactions and the position after them (promise 1), so what
+// a reader sees and where capture goes on can't disagree. It is used by one
+// goroutine.
+type publisher struct {
+	client   *kgo.Client
+	inFlight *semaphore.Weighted
+	open     bool  // a Kafka transaction is
+	bytes    int64 // produced in it
+	since    time.Time
+	failed   atomic.Pointer[error] // the first record that was refused
+}
+
+// newPublisher connects as the region's one capture. It fences whoever was
+// that before: their open transaction is aborted, and they can't commit again.
+func newPublisher(ctx context.Context, cfg config.Kafka, region change.Region) (*publisher, error) {
+	opts, err := topics.Client(cfg)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
+	client, err := kgo.NewClient(append(opts,
+		kgo.TransactionalID(topics.TransactionalID(region)),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.RecordDeliveryTimeout(deliveryTimeout),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytesFn(func(string) int32 { return topics.MaxMessage }),
+		kgo.MaxBufferedRecords(maxInFlight), // ours is the bound: inFlight
+		kgo.ProducerLinger(0),
+	)...)
+	if err != nil {
+		return nil, supervise.Permanent(fmt.Errorf("configuring kafka client: %w", err))
+	}
+	init, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	if _, _, err := client.ProducerID(init); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("becoming the capture of region %s in kafka: %w", region, explain(err))
+	}
+	return &publisher{client: client, inFlight: semaphore.NewWeighted(maxInFlight)}, nil
+}
+
+func (p *publisher) close() { p.client.Close() }
+
+func (p *publisher) admin() *kadm.Client { return kadm.NewClient(p.client) }
+
+// produce adds a record to the open transaction, opening one if none is. It
+// blocks while more than maxBuffered bytes wait for Kafka.
+func (p *publisher) produce(ctx context.Context, r *kgo.Record) error {
+	if !p.open {
+		if err := p.client.BeginTransaction(); err != nil {
+			return fmt.Errorf("beginning kafka transaction: %w", explain(err))
+		}
+		p.open, p.bytes, p.since = true, 0, time.Now()
+	}
+	if failed := p.failed.Load(); failed != nil {
+		return *failed
+	}
+	size := sizeOf(r)
+	if err := p.inFlight.Acquire(ctx, size); err != nil {
+		return context.Cause(ctx)
+	}
+	p.bytes += size
+	p.client.Produce(ctx, r, p.produced)
+	return nil
+}
+
+// sizeOf returns what a record takes of maxInFlight.
+func sizeOf(r *kgo.Record) int64 {
+	const overhead = 100
+	return min(int64(len(r.Key)+len(r.Value))+overhead, maxInFlight)
+}
+
+func (p *publisher) produced(r *kgo.Record, err error) {
+	p.inFlight.Release(sizeOf(r))
+	if err == nil {
+		return
+	}
+	err = fmt.Errorf("publishing to topic %s: %w", r.Topic, explain(err))
+	p.failed.CompareAndSwap(nil, &err)
+}
+
+// commit makes all that was produced visible, at once.
+func (p *publisher) commit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*deliveryTimeout)
+	defer cancel()
+	if err := p.client.Flush(ctx); err != nil {
+		return fmt.Errorf("flushing to kafka: %w", err)
+	}
+	if failed := p.failed.Load(); failed != nil {
+		return *failed
+	}
+	failpoint.Hit("capture.before-commit")
+	if err := p.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		// Whether it was committed is not known. The next session asks Kafka
+		// for the position, which tells.
+		return fmt.Errorf("committing kafka transaction: %w", explain(err))
+	}
+	failpoint.Hit("capture.after-commit")
+	p.open = false
+	return nil
+}
+
+// explain adds the mend to those of Kafka's errors that an operator can mend,
+// and marks those that waiting doesn't.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch), errors.Is(err, kerr.TransactionalIDNotFound):
+		return supervise.Permanent(fmt.Errorf("another capture of this region has taken over: %w; mend: run one capture for each region; if this is the one to keep, stop the other and restart this one", err))
+	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
+		return supervise.Permanent(fmt.Errorf("the topic was deleted while capture wrote to it: %w; mend: find out what was lost with it, compare the regions, then restart: the topic is made anew", err))
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		return supervise.Permanent(fmt.Errorf("a row is larger than kafka takes: %w; mend: raise the topic's max.message.bytes and the brokers' replica.fetch.max.bytes and restart", err))
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.TransactionalIDAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return fmt.Errorf("%w; mend: allow the user WRITE, CREATE and DESCRIBE on the region's topics and on its transactional id", err)
+	case errors.Is(err, kerr.InvalidTransactionTimeout):
+		return supervise.Permanent(fmt.Errorf("%w; mend: set the brokers' transaction.max.timeout.ms to at least %d", err, transactionTimeout.Milliseconds()))
+	default:
+		return err
+	}
+}

@@ -1,0 +1,342 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"duplex/capture/binlog"
+	"duplex/internal/failpoint"
+	"duplex/mysql"
+	"duplex/queue"
+	"duplex/schemas"
+	"duplex/supervise"
+	"duplex/topics"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// queueBytes bounds what was read from the binlog and not yet published.
+	queueBytes = 32 << 20
+	// A Kafka transaction is committed when nothing more is ready, or when it
+	// has grown so large or old.
+	commitBytes = 16 << 20
+	commitAge   = time.Second
+	// idleSave is how often a position is saved that moved without anything
+	// being published.
+	idleSave = 5 * time.Second
+)
+
+// session is one run of capture, from one connection to the database and one
+// to Kafka until either fails. The path of a row is: binlog.Read on one
+// goroutine, the queue, and publish on another.
+type session struct {
+	c         *Capture
+	events    *queue.Queue[*binlog.Event]
+	position  *binlog.Position
+	stamper   stamper
+	encoder   encoder
+	publisher *publisher
+	tables    tables
+	positions *positionLog
+	spine     string
+	endID     int
+	endKeyID  int
+	endRecord schemas.End
+
+	txn    transaction
+	inTxn  bool
+	moved  bool // the position, since it was last saved
+	saved  time.Time
+	headAt int64 // commit time, Unix µs, of the newest transaction in the open Kafka transaction
+}
+
+// session runs one session of capture.
+func (c *Capture) session(ctx context.Context) error {
+	server, err := c.inspect(ctx)
+	if err != nil {
+		return err
+	}
+	cfg := c.cfg.Process
+	registry, err := schemas.NewRegistry(cfg.Registry)
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	publisher, err := newPublisher(ctx, cfg.Kafka, cfg.Region)
+	if err != nil {
+		return err
+	}
+	defer publisher.close()
+	s := &session{
+		c: c, publisher: publisher, events: queue.New[*binlog.Event](queueBytes),
+		spine: topics.Spine(cfg.Region), saved: time.Now(),
+		tables: tables{
+			region: cfg.Region, engine: cfg.Engine, version: c.cfg.Version, kafka: cfg.Kafka,
+			admin: publisher.admin(), registry: registry, known: map[*binlog.TableVersion]*table{},
+		},
+	}
+	if err := s.prepareSpine(ctx, registry); err != nil {
+		return err
+	}
+	if s.positions, err = newPositionLog(ctx, registry); err != nil {
+		return err
+	}
+	if err := s.restore(ctx, server); err != nil {
+		return err
+	}
+	c.queueBytes.Show(s.events.Bytes)
+	c.service.Enter(supervise.Streaming, nil)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.read(ctx, server) })
+	group.Go(func() error { return s.publish(ctx) })
+	return group.Wait()
+}
+
+// inspect asks the server for its facts and refuses one that can't be captured.
+func (c *Capture) inspect(ctx context.Context) (*mysql.Server, error) {
+	db, err := mysql.Open(c.cfg.Process.MySQL, mysql.Reading)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	server, err := mysql.Inspect(ctx, db)
+	if err != nil {
+		return nil, classify(err)
+	}
+	if server.Flavor == mysql.MySQL && server.GTIDMode != "ON" {
+		return nil, supervise.Permanent(fmt.Errorf("gtid_mode is %s and must be ON; mend: SET PERSIST gtid_mode = ON (by way of OFF_PERMISSIVE and ON_PERMISSIVE)", server.GTIDMode))
+	}
+	return server, nil
+}
+
+func (s *session) prepareSpine(ctx context.Context, registry *schemas.Registry) (err error) {
+	if err := topics.EnsureSpine(ctx, s.tables.admin, s.tables.kafka, s.spine); err != nil {
+		return err
+	}
+	if s.endKeyID, err = registry.Register(ctx, s.spine+"-key", schemas.EndKeySchema); err != nil {
+		return err
+	}
+	s.endID, err = registry.Register(ctx, s.spine+"-value", schemas.EndSchema)
+	return err
+}
+
+// restore sets where to read on and what the stamps follow: as saved, or, for
+// a region captured for the first time, the server's present position.
+func (s *session) restore(ctx context.Context, server *mysql.Server) error {
+	cfg := s.c.cfg.Process
+	s.stamper = stamper{region: cfg.Region}
+	saved, err := s.positions.load(ctx, cfg.Kafka, cfg.Region)
+	if err != nil {
+		return err
+	}
+	if saved == nil {
+		s.position, err = binlog.ParsePosition(cfg.Engine, server.GTIDExecuted)
+		if err != nil {
+			return supervise.Permanent(err)
+		}
+		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String())
+		// Saved at once: what commits from now on is never missed, whenever
+		// the first session ends.
+		return s.commit(ctx)
+	}
+	if saved.Engine != cfg.Engine {
+		return supervise.Permanent(fmt.Errorf("the saved position of region %s is of engine %s, the process file says %s; mend: correct the process file, or use a new region id", cfg.Region, saved.Engine, cfg.Engine))
+	}
+	s.position, err = binlog.ParsePosition(saved.Engine, saved.Text)
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	if err := s.checkNotRewound(ctx, saved.Text, server); err != nil {
+		return err
+	}
+	s.stamper.seq, s.stamper.hlc, s.stamper.seen = saved.Seq, saved.HLC, saved.Seen
+	return nil
+}
+
+// checkNotRewound refuses a server that lacks transactions published before:
+// it was restored from an older backup, or its binlogs were reset.
+func (s *session) checkNotRewound(ctx context.Context, saved string, server *mysql.Server) error {
+	if server.Flavor != mysql.MySQL {
+		return nil
+	}
+	db, err := mysql.Open(s.c.cfg.Process.MySQL, mysql.Reading)
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	defer db.Close()
+	var missing string
+	err = db.QueryRowContext(ctx, "SELECT GTID_SUBTRACT(?, @@GLOBAL.gtid_executed)", saved).Scan(&missing)
+	if err != nil {
+		return classify(err)
+	}
+	if missing == "" {
+		return nil
+	}
+	return supervise.Permanent(fmt.Errorf("the server lacks transactions that were published before: %s; it was restored from an older backup, reset, or is another server; mend: copy the tables from a region that has them, then delete the region's record of topic %s and restart", missing, topics.Positions))
+}
+
+// read turns the binlog into events for publish.
+func (s *session) read(ctx context.Context, server *mysql.Server) error {
+	cfg := s.c.cfg.Process
+	tls, err := cfg.MySQL.TLSConfig()
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	err = binlog.Read(ctx, binlog.Config{
+		Engine: cfg.Engine, Address: cfg.MySQL.Address,
+		User: cfg.MySQL.User, Password: cfg.MySQL.Password.Reveal(), TLS: tls, ServerID: cfg.MySQL.ServerID,
+		Collations: collations(server), Captured: s.c.cfg.Captured, Logger: s.c.cfg.Log,
+	}, s.position, func(ev *binlog.Event) error { return s.events.Put(ctx, ev, ev.Size()) })
+	return classifyRead(err)
+}
+
+func collations(server *mysql.Server) map[uint64]binlog.Collation {
+	m := make(map[uint64]binlog.Collation, len(server.Collations))
+	for id, c := range server.Collations {
+		m[id] = binlog.Collation{Name: c.Name, Charset: c.Charset}
+	}
+	return m
+}
+
+// publish takes events in order, publishes their changes, and commits as soon
+// as nothing more is ready: low delay when quiet, large batches when busy.
+func (s *session) publish(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var events []*binlog.Event
+	for {
+		select {
+		case <-ctx.Done():
+			return s.drain(context.Cause(ctx))
+		case <-tick.C:
+		case <-s.events.Filled():
+		}
+		events = s.events.Take(events)
+		for _, ev := range events {
+			if err := s.handle(ctx, ev); err != nil {
+				return err
+			}
+			if !s.inTxn && (s.publisher.bytes >= commitBytes || s.publisher.open && time.Since(s.publisher.since) >= commitAge) {
+				if err := s.commit(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		idle := s.moved && time.Since(s.saved) >= idleSave
+		if !s.inTxn && (s.publisher.open || idle) {
+			if err := s.commit(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// drain commits the whole transactions that are published but not committed,
+// so that a stop by the operator leaves nothing to be done twice.
+func (s *session) drain(cause error) error {
+	if s.inTxn || !s.publisher.open {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(cause, s.commit(ctx))
+}
+
+func (s *session) handle(ctx context.Context, ev *binlog.Event) error {
+	switch ev.Kind {
+	case binlog.Begin:
+		s.inTxn = true
+		s.begin(ev)
+	case binlog.Marker:
+		if ev.Mark.Origin == s.stamper.region {
+			return supervise.Permanent(fmt.Errorf("transaction %s is marked as coming from %s itself: an applier of this region wrote here; mend: give each process file its own region id and database", s.txn.gtid, ev.Mark.Origin))
+		}
+		s.mark(ev.Mark)
+	case binlog.Canary:
+		s.txn.canary = ev.Mark.Token
+	case binlog.Rows:
+		return s.rows(ctx, ev.Rows)
+	case binlog.Commit:
+		return s.finish(ctx, ev)
+	case binlog.DDL:
+		return s.ddl(ev)
+	}
+	return nil
+}
+
+// finish ends a source transaction: only now does the position include it.
+func (s *session) finish(ctx context.Context, ev *binlog.Event) error {
+	if s.inTxn {
+		if err := s.end(ctx); err != nil {
+			return err
+		}
+		s.inTxn = false
+	}
+	if err := s.position.Add(ev.GTID); err != nil {
+		return supervise.Permanent(err)
+	}
+	s.moved, s.headAt = true, ev.CommitMicros
+	return nil
+}
+
+// commit publishes the position and commits the Kafka transaction with it.
+func (s *session) commit(ctx context.Context) error {
+	r, err := s.positions.record(s.stamper.region, &schemas.Position{
+		Engine: s.position.Engine(), Text: s.position.String(),
+		Seq: s.stamper.seq, HLC: s.stamper.hlc, Seen: s.stamper.seen,
+		UpdatedMillis: time.Now().UnixMilli(), Version: s.c.cfg.Version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.publisher.produce(ctx, r); err != nil {
+		return err
+	}
+	failpoint.Hit("capture.produced")
+	if err := s.publisher.commit(ctx); err != nil {
+		return err
+	}
+	s.moved, s.saved = false, time.Now()
+	s.c.committed(s)
+	return nil
+}
+
+// classify marks errors of the server that waiting doesn't mend.
+func classify(err error) error {
+	var connect *mysql.ConnectError
+	fault := mysql.Classify(err)
+	switch {
+	case errors.As(err, &connect) && fault.Class == mysql.Stop && fault.Number != 0:
+		return supervise.Permanent(err)
+	case fault.Class == mysql.Stop && fault.Number != 0:
+		return supervise.Permanent(fault)
+	default:
+		return err
+	}
+}
+
+// classifyRead does the same for errors of the binlog stream.
+func classifyRead(err error) error {
+	var unsupported *binlog.UnsupportedError
+	var refused *binlog.RefusedError
+	text := err.Error()
+	switch {
+	case supervise.IsPermanent(err), errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &unsupported), errors.As(err, &refused):
+		return supervise.Permanent(err)
+	case strings.Contains(text, "ERROR 1236"):
+		hint := "mend: if the binlog was purged before it was read, copy the tables anew, delete the region's record of topic " + topics.Positions + " and restart; keep binlogs longer: SET PERSIST binlog_expire_logs_seconds = 604800"
+		if strings.Contains(text, "server_uuid") || strings.Contains(text, "server_id") || strings.Contains(text, "server id") {
+			hint = "mend: another replica or capture reads this server under the same id; give mysql.server_id of the process file a value of its own"
+		}
+		return supervise.Permanent(fmt.Errorf("%w; %s", err, hint))
+	default:
+		return err
+	}
+}

@@ -1,0 +1,95 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+
+	"duplex/capture/binlog"
+	"duplex/change"
+	"duplex/config"
+	"duplex/schemas"
+	"duplex/supervise"
+	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// table is one version of a captured table and where its changes go.
+type table struct {
+	version     *binlog.TableVersion
+	topic       string
+	collection  string // db.table, as Debezium writes it
+	partitions  int
+	partitioner kgo.TopicPartitioner
+	keyID       int
+	valueID     int
+	envelope    *schemas.Envelope
+
+	// In the transaction being published: changes by partition, and in all.
+	counts []int64
+	rows   int64
+}
+
+// partition returns where a key belongs: as any Kafka client would have it.
+func (t *table) partition(r *kgo.Record) int32 {
+	return int32(t.partitioner.Partition(r, t.partitions))
+}
+
+// tables makes a table version known to Kafka and the registry when its first
+// row comes.
+type tables struct {
+	region   change.Region
+	engine   string
+	version  string // of this program
+	kafka    config.Kafka
+	admin    *kadm.Client
+	registry *schemas.Registry
+	known    map[*binlog.TableVersion]*table
+}
+
+func (t *tables) of(ctx context.Context, v *binlog.TableVersion) (*table, error) {
+	if known, ok := t.known[v]; ok {
+		return known, nil
+	}
+	made, err := t.publish(ctx, v)
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", v.Table, err)
+	}
+	t.known[v] = made
+	return made, nil
+}
+
+func (t *tables) publish(ctx context.Context, v *binlog.TableVersion) (*table, error) {
+	topic, err := topics.Table(t.region, v.Table.DB, v.Table.Name)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
+	keySchema, err := schemas.KeySchema(v.Table, t.region)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
+	valueSchema, err := schemas.EnvelopeSchema(v.Table, t.region, t.engine)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
+	keyID, err := t.registry.Register(ctx, topic+"-key", keySchema)
+	if err != nil {
+		return nil, err
+	}
+	valueID, err := t.registry.Register(ctx, topic+"-value", valueSchema)
+	if err != nil {
+		return nil, err
+	}
+	partitions, err := topics.EnsureTable(ctx, t.admin, t.kafka, topic)
+	if err != nil {
+		return nil, err
+	}
+	return &table{
+		version: v, topic: topic, collection: v.Table.String(),
+		partitions: int(partitions), counts: make([]int64, partitions),
+		partitioner: kgo.StickyKeyPartitioner(nil).ForTopic(topic),
+		keyID:       keyID, valueID: valueID,
+		envelope: schemas.NewEnvelope(v.Table, t.region, t.engine, t.version),
+	}, nil
+}
