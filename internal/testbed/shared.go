@@ -1,0 +1,112 @@
+package testbed
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// lease is a server that tests use one after the other.
+type lease struct {
+	turn   sync.Mutex // held by the test that has the server
+	server *MySQL
+
+	mu     sync.Mutex
+	holder string
+}
+
+// SharedMySQL is the server of this version and name, started for the first test that asks for it, restarted if a test
+// left it dead, and emptied (see MySQL.Reset) each time. Until t ends it is t's alone; other tests wait, so tests that run
+// in parallel and need several must ask for them in the same order. Subtests of t get it as it is.
+func (b *Bed) SharedMySQL(t TB, version Part, name string) *MySQL {
+	t.Helper()
+	l := b.leaseOf(string(version) + "/" + name)
+	if l.heldFor(t.Name()) {
+		return l.server
+	}
+	l.turn.Lock()
+	l.setHolder(t.Name())
+	t.Cleanup(func() {
+		l.setHolder("")
+		l.turn.Unlock()
+	})
+	if l.server == nil {
+		m, err := b.StartMySQL(t.Context(), version)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		l.server = m
+		return m
+	}
+	if !l.server.proc.running() {
+		if err := l.server.Start(); err != nil {
+			t.Fatalf("%v", err)
+		}
+	} else if err := l.server.Thaw(); err != nil { // a test that failed may have left it frozen
+		t.Fatalf("%v", err)
+	}
+	if err := l.server.Reset(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return l.server
+}
+
+func (b *Bed) leaseOf(key string) *lease {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.shared[key]
+	if l == nil {
+		l = &lease{}
+		b.shared[key] = l
+	}
+	return l
+}
+
+func (l *lease) setHolder(test string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.holder = test
+}
+
+// heldFor tells whether test, or a test it is part of, has the server.
+func (l *lease) heldFor(test string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holder != "" && (test == l.holder || strings.HasPrefix(test, l.holder+"/"))
+}
+
+// Main runs a package's tests with a bed, which it puts into *bed, and returns their exit code. Afterwards it closes the bed
+// and fails if a process that the tests started still runs. It is called from TestMain with its *testing.M.
+func Main(tests interface{ Run() int }, bed **Bed) int {
+	b, err := Open("")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	*bed = b
+	code := tests.Run()
+	if err := errors.Join(b.Close(), nothingLeft()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// nothingLeft reports children of this process that are still there after a moment.
+func nothingLeft() error {
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		left, err := children(os.Getpid())
+		if err != nil {
+			return fmt.Errorf("looking for processes left behind: %w", err)
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the tests left processes %v behind", left)
+		}
+	}
+}
