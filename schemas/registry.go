@@ -177,6 +177,9 @@ func (r *Registry) explain(err error, subject string) error {
 	if errors.As(err, &certificate) {
 		return fmt.Errorf("%w: set registry.ca to the authority that signed its certificate", err)
 	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, errTooLong) {
+		return err
+	}
 	if !errors.As(err, &response) {
 		return fmt.Errorf("%w: no answer after %d attempts: check registry.url and that the registry runs", err, registryAttempts)
 	}
