@@ -50,8 +50,7 @@ func parseDocument(name string, data []byte) (*document, error) {
 		return nil, fmt.Errorf("reading %s: it holds no setting", name)
 	}
 	if len(file.Docs) > 1 {
-		doc.report(file.Docs[1], "", "a second document begins here", "put everything into one, without ---")
-		return nil, errors.Join(doc.problems...)
+		return nil, doc.at(file.Docs[1].Start, "", "a second document begins here", "put everything into one, without ---")
 	}
 	doc.body = file.Docs[0].Body
 	return doc, nil
@@ -99,6 +98,9 @@ func (d *document) at(t *token.Token, setting, reason, mend string) *Invalid {
 		return e
 	}
 	line := []rune(strings.TrimRight(d.lines[e.Line-1], "\r"))
+	if key := setting[strings.LastIndex(setting, ".")+1:]; soundsSecret(key) && !strings.Contains(string(line), key) {
+		return e // a later line of a secret that takes several
+	}
 	before := line[:min(max(e.Column-1, 0), len(line))]
 	// The part before the caret is blanked by itself, so that the caret stays
 	// under what it points at although the line got shorter or longer.
@@ -106,19 +108,49 @@ func (d *document) at(t *token.Token, setting, reason, mend string) *Invalid {
 	return e
 }
 
-// keyAndValue matches one key with its value as far as it stands on this line.
-var keyAndValue = regexp.MustCompile(`(['"]?)([A-Za-z_-]+)(['"]?\s*:\s*)("[^"]*"?|'[^']*'?|\$\{[^}]*\}|[^\s,}][^,}]*)`)
+var keyForm = regexp.MustCompile(`([A-Za-z_-]+)['"]?\s*:\s+`)
 
 // blankSecrets hides the values of keys that are, or by a slip of the finger
-// may have been meant to be, the name of a secret.
+// may have been meant to be, the name of a secret. References stay: they show
+// nothing.
 func blankSecrets(line string) string {
-	return keyAndValue.ReplaceAllStringFunc(line, func(pair string) string {
-		m := keyAndValue.FindStringSubmatch(pair)
-		if !soundsSecret(m[2]) || strings.HasPrefix(strings.Trim(m[4], `"'`), "${") {
-			return pair
+	var b strings.Builder
+	done := 0
+	for _, m := range keyForm.FindAllStringSubmatchIndex(line, -1) {
+		key, start := line[m[2]:m[3]], m[1]
+		if start < done || !soundsSecret(key) {
+			continue
 		}
-		return m[1] + m[2] + m[3] + hidden
-	})
+		end := start + valueLength(line[start:], strings.Contains(line[:start], "{"))
+		if end > start && !strings.HasPrefix(strings.Trim(line[start:end], `"'`), "${") {
+			b.WriteString(line[done:start] + hidden)
+			done = end
+		}
+	}
+	return b.String() + line[done:]
+}
+
+// valueLength tells how much of the text is the value that it begins with.
+func valueLength(text string, inFlow bool) int {
+	if text == "" {
+		return 0
+	}
+	switch quote := text[0]; {
+	case quote == '"' || quote == '\'':
+		for i := 1; i < len(text); i++ {
+			switch {
+			case quote == '"' && text[i] == '\\', quote == '\'' && strings.HasPrefix(text[i:], "''"):
+				i++
+			case text[i] == quote:
+				return i + 1
+			}
+		}
+	case inFlow && !strings.HasPrefix(text, "${"):
+		if end := strings.IndexAny(text, ",}"); end >= 0 {
+			return end
+		}
+	}
+	return len(text)
 }
 
 func soundsSecret(key string) bool {
