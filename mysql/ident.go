@@ -30,8 +30,8 @@ func CheckIdent(name string) error {
 	return nil
 }
 
-// quoteAccount turns user@host, as CURRENT_USER() gives it, into 'user'@'host'.
-func quoteAccount(currentUser string) string {
+// QuoteAccount turns user@host, as CURRENT_USER() gives it, into 'user'@'host'.
+func QuoteAccount(currentUser string) string {
 	at := strings.LastIndexByte(currentUser, '@')
 	if at < 0 {
 		return quoteString(currentUser)

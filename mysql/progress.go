@@ -78,6 +78,18 @@ func EnsureSchema(ctx context.Context, db *sql.DB) error {
 	return checkShape(found)
 }
 
+// SchemaMissing reports whether EnsureSchema would have to create something,
+// as far as the account can see.
+func SchemaMissing(ctx context.Context, db *sql.DB) (bool, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return false, err // a *ConnectError says all
+	}
+	defer conn.Close()
+	found, err := ownColumns(ctx, conn)
+	return missingTable(found), err
+}
+
 // ownColumns returns the columns of each table of Schema that exists.
 func ownColumns(ctx context.Context, conn *sql.Conn) (map[string][]string, error) {
 	found := make(map[string][]string)

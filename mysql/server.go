@@ -65,6 +65,10 @@ type Server struct {
 	LogReplicaUpdates     bool
 	SyncBinlog            int
 	InnoDBFlush           int // innodb_flush_log_at_trx_commit
+	// LogsCascades is set where rows changed by ON DELETE and ON UPDATE of a
+	// foreign key are in the binlog: since MySQL 9.6, unless
+	// innodb_native_foreign_keys hides them again.
+	LogsCascades bool
 
 	GTIDMode           string // ON or another; empty on MariaDB, where GTIDs are always on
 	EnforceConsistency string // enforce_gtid_consistency; empty on MariaDB
@@ -78,6 +82,7 @@ type Server struct {
 	MaxAllowedPacket    int64
 	AutoIncrement       AutoIncrement
 	TimeZone            string // global time_zone
+	PartialRevokes      bool   // then _ and % in GRANT … ON db.* aren't wildcards
 	Clock               Clock
 	Collations          map[uint64]Collation
 }
@@ -207,6 +212,8 @@ func (s *Server) fill(v variables) error {
 	s.ReadOnly = !offValue(v["read_only"]) || v.on("super_read_only") || v.on("innodb_read_only")
 	s.MaxAllowedPacket = number("max_allowed_packet")
 	s.AutoIncrement = AutoIncrement{number("auto_increment_increment"), number("auto_increment_offset")}
+	s.LogsCascades = s.Flavor == MySQL && s.Version.AtLeast(9, 6, 0) && !v.on("innodb_native_foreign_keys")
+	s.PartialRevokes = v.on("partial_revokes")
 	s.TimeZone = v["time_zone"]
 	if s.TimeZone == "SYSTEM" {
 		s.TimeZone = "SYSTEM (" + v["system_time_zone"] + ")"

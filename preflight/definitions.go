@@ -1,0 +1,179 @@
+package preflight
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"duplex/mysql"
+)
+
+// definitions is what belongs to the task's tables and isn't in the table
+// model, since only checks look at it. The keys are db and table.
+type definitions struct {
+	foreignKeys   map[[2]string][]foreignKey
+	triggers      map[[2]string][]string // names; only where the account may see them
+	autoIncrement int                    // tables that number their rows
+}
+
+// foreignKey is one foreign key of a child table.
+type foreignKey struct {
+	name, parentDB, parent string
+	columns, parentColumns []string
+	onUpdate, onDelete     string // CASCADE, SET NULL, SET DEFAULT; empty for a refusal
+}
+
+func (k foreignKey) cascades() bool { return k.onUpdate != "" || k.onDelete != "" }
+
+func (k foreignKey) equal(other foreignKey) bool { return strings.EqualFold(k.text(), other.text()) }
+
+func (k foreignKey) sameName(other foreignKey) bool { return strings.EqualFold(k.name, other.name) }
+
+// text is the definition without the name, as ALTER TABLE … ADD takes it.
+func (k foreignKey) text() string {
+	s := fmt.Sprintf("FOREIGN KEY (%s) REFERENCES %s (%s)", quoteList(k.columns), quoteTable(k.parentDB, k.parent), quoteList(k.parentColumns))
+	if k.onDelete != "" {
+		s += " ON DELETE " + k.onDelete
+	}
+	if k.onUpdate != "" {
+		s += " ON UPDATE " + k.onUpdate
+	}
+	return s
+}
+
+func quoteList(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = mysql.QuoteIdent(name)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+func readDefinitions(ctx context.Context, db *sql.DB, match func(db, table string) bool) (definitions, error) {
+	d := definitions{foreignKeys: make(map[[2]string][]foreignKey), triggers: make(map[[2]string][]string)}
+	if err := d.readForeignKeys(ctx, db, match); err != nil {
+		return d, fmt.Errorf("reading foreign keys: %w", mysql.Classify(err))
+	}
+	if err := d.readTriggers(ctx, db, match); err != nil {
+		return d, fmt.Errorf("reading triggers: %w", mysql.Classify(err))
+	}
+	if err := d.countAutoIncrement(ctx, db, match); err != nil {
+		return d, fmt.Errorf("reading auto_increment columns: %w", mysql.Classify(err))
+	}
+	return d, nil
+}
+
+func (d *definitions) readForeignKeys(ctx context.Context, db *sql.DB, match func(db, table string) bool) error {
+	rows, err := db.QueryContext(ctx, "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME,"+
+		" k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME, r.UPDATE_RULE, r.DELETE_RULE"+
+		" FROM information_schema.KEY_COLUMN_USAGE k JOIN information_schema.REFERENTIAL_CONSTRAINTS r"+
+		" ON r.CONSTRAINT_SCHEMA=k.CONSTRAINT_SCHEMA AND r.TABLE_NAME=k.TABLE_NAME AND r.CONSTRAINT_NAME=k.CONSTRAINT_NAME"+
+		" WHERE k.REFERENCED_TABLE_NAME IS NOT NULL ORDER BY k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var table [2]string
+		var column, parentColumn string
+		var k foreignKey
+		if err := rows.Scan(&table[0], &table[1], &k.name, &column, &k.parentDB, &k.parent, &parentColumn, &k.onUpdate, &k.onDelete); err != nil {
+			return err
+		}
+		if !match(table[0], table[1]) {
+			continue
+		}
+		k.onUpdate, k.onDelete = action(k.onUpdate), action(k.onDelete)
+		keys := d.foreignKeys[table]
+		if n := len(keys); n == 0 || keys[n-1].name != k.name {
+			keys = append(keys, k)
+		}
+		last := &keys[len(keys)-1]
+		last.columns, last.parentColumns = append(last.columns, column), append(last.parentColumns, parentColumn)
+		d.foreignKeys[table] = keys
+	}
+	return rows.Err()
+}
+
+// action gives the rules that refuse one name: InnoDB treats RESTRICT and NO
+// ACTION alike, and the servers differ in which is the default.
+func action(rule string) string {
+	if rule == "RESTRICT" || rule == "NO ACTION" {
+		return ""
+	}
+	return rule
+}
+
+func (d *definitions) readTriggers(ctx context.Context, db *sql.DB, match func(db, table string) bool) error {
+	rows, err := db.QueryContext(ctx, "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_NAME FROM information_schema.TRIGGERS ORDER BY 1, 2, 3")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var table [2]string
+		var name string
+		if err := rows.Scan(&table[0], &table[1], &name); err != nil {
+			return err
+		}
+		if match(table[0], table[1]) {
+			d.triggers[table] = append(d.triggers[table], name)
+		}
+	}
+	return rows.Err()
+}
+
+func (d *definitions) countAutoIncrement(ctx context.Context, db *sql.DB, match func(db, table string) bool) error {
+	rows, err := db.QueryContext(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS WHERE EXTRA LIKE '%auto_increment%'")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var schema, table string
+		if err := rows.Scan(&schema, &table); err != nil {
+			return err
+		}
+		if match(schema, table) {
+			d.autoIncrement++
+		}
+	}
+	return rows.Err()
+}
+
+// created is the text of SHOW CREATE TABLE: a line for each column and key.
+type created string
+
+// showCreate returns the statement that makes the table; empty if the account
+// may not see it.
+func (s *side) showCreate(ctx context.Context, db, table string) created {
+	var name, text string
+	if err := s.db.QueryRowContext(ctx, "SHOW CREATE TABLE "+quoteTable(db, table)).Scan(&name, &text); err != nil {
+		return "" // the finding then says what to do without the statement
+	}
+	return created(text)
+}
+
+// statement is the text with the database put before the table's name.
+func (c created) statement(db, table string) string {
+	return strings.Replace(string(c), "CREATE TABLE "+mysql.QuoteIdent(table), "CREATE TABLE "+quoteTable(db, table), 1)
+}
+
+// column returns the definition of a column, name included.
+func (c created) column(name string) string { return c.line(mysql.QuoteIdent(name) + " ") }
+
+// unique returns the definition of a unique key, name included.
+func (c created) unique(name string) string {
+	return c.line("UNIQUE KEY " + mysql.QuoteIdent(name) + " ")
+}
+
+func (c created) line(prefix string) string {
+	for line := range strings.Lines(string(c)) {
+		line = strings.TrimSuffix(strings.TrimSpace(line), ",")
+		if len(line) >= len(prefix) && strings.EqualFold(line[:len(prefix)], prefix) {
+			return line
+		}
+	}
+	return ""
+}

@@ -1,0 +1,181 @@
+package preflight
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"duplex/mysql"
+	"duplex/schemas"
+	"duplex/tasks"
+	"duplex/topics"
+)
+
+// handledCharsets are the character sets that rows are converted from and to.
+var handledCharsets = []string{"", "utf8mb4", "utf8mb3", "utf8", "ascii", "latin1", "binary"}
+
+// checkTables looks at each table of one region by itself.
+func checkTables(s *side) []Finding {
+	var found []Finding
+	for _, t := range s.tables {
+		found = append(found, checkKey(s, t)...)
+		found = append(found, checkEngine(s, t)...)
+		for i := range t.Columns {
+			found = append(found, checkColumn(s, t, &t.Columns[i])...)
+		}
+		if _, err := topics.Table(s.region(), t.DB, t.Name); err != nil {
+			found = append(found, Finding{Region: s.region(), Code: "topic-name", Severity: Refuse, Where: s.whereTable(t), What: err.Error(),
+				Why: "each table has a topic of its own", Fix: "-- exclude the table from the task, or RENAME TABLE to a shorter name in every region\n"})
+		}
+		found = append(found, checkTriggers(s, t)...)
+		found = append(found, checkCascades(s, t)...)
+	}
+	return found
+}
+
+func checkKey(s *side, t *schemas.Table) []Finding {
+	f := Finding{Region: s.region(), Severity: Refuse, Where: s.whereTable(t)}
+	if len(t.Key) == 0 {
+		f.Code, f.What = "no-primary-key", "the table has no primary key"
+		f.Why = "without one nothing tells which row of the other region is the same row"
+		f.Fix = fixNoKey(t)
+		return []Finding{f}
+	}
+	for _, u := range t.Unique {
+		if u.Name == "PRIMARY" {
+			names := columnNames(t, t.Key)
+			f.Code, f.What = "prefix-primary-key", fmt.Sprintf("the primary key over (%s) takes only a prefix of a column", strings.Join(names, ", "))
+			f.Why = "two values that share the prefix are one row to the server, and would be two in the topics"
+			f.Fix = fmt.Sprintf("ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (%s);\n", quoteTable(t.DB, t.Name), quoteList(names))
+			return []Finding{f}
+		}
+	}
+	return nil
+}
+
+// fixNoKey makes a unique key over columns without NULL the primary one; where
+// there is none it adds an invisible number, which applications don't see.
+func fixNoKey(t *schemas.Table) string {
+	table := quoteTable(t.DB, t.Name)
+	nullable := func(i int) bool { return t.Columns[i].Nullable }
+	for _, u := range t.Unique {
+		if !u.Partial && !slices.ContainsFunc(u.Columns, nullable) {
+			return fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s);\n", table, quoteList(columnNames(t, u.Columns)))
+		}
+	}
+	return "-- with columns that identify a row: ALTER TABLE " + table + " ADD PRIMARY KEY (<columns>);\n" +
+		"-- else with a number, only while the table is empty or before the rows are copied, since two regions would number equal rows differently:\n" +
+		fmt.Sprintf("ALTER TABLE %s ADD COLUMN `duplex_id` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY;\n", table)
+}
+
+func columnNames(t *schemas.Table, positions []int) []string {
+	names := make([]string, len(positions))
+	for i, p := range positions {
+		names[i] = t.Columns[p].Name
+	}
+	return names
+}
+
+func checkEngine(s *side, t *schemas.Table) []Finding {
+	if strings.EqualFold(t.Engine, "InnoDB") {
+		return nil
+	}
+	return []Finding{{Region: s.region(), Code: "engine", Severity: Refuse, Where: s.whereTable(t),
+		What: fmt.Sprintf("the table's engine is %s and must be InnoDB", t.Engine),
+		Why:  "rows and the record of their being applied are written in one transaction; this engine has none",
+		Fix:  fmt.Sprintf("ALTER TABLE %s ENGINE=InnoDB;\n", quoteTable(t.DB, t.Name))}}
+}
+
+func checkColumn(s *side, t *schemas.Table, c *schemas.Column) []Finding {
+	f := Finding{Region: s.region(), Code: "column-type", Severity: Refuse, Where: s.whereTable(t) + ", column " + mysql.QuoteIdent(c.Name),
+		Why: "its values couldn't be carried over exactly",
+		Fix: fmt.Sprintf("-- exclude the table from the task (tables.exclude: [%q]), or give the column another type\n", t.DB+"."+t.Name)}
+	switch {
+	case c.Type == schemas.Unknown, c.Type == schemas.Geometry, c.Type == schemas.Vector:
+		f.What = fmt.Sprintf("the type %s isn't handled yet", c.Native)
+	case strings.Contains(c.Native, "COMPRESSED"):
+		f.What = fmt.Sprintf("compressed columns (%s) aren't handled yet", c.Native)
+		f.Fix = fmt.Sprintf("-- take COMPRESSED out of the column's definition: ALTER TABLE %s MODIFY COLUMN %s …\n", quoteTable(t.DB, t.Name), mysql.QuoteIdent(c.Name))
+	case !slices.Contains(handledCharsets, c.Charset):
+		f.Code = "column-charset"
+		f.What = fmt.Sprintf("the character set %s isn't handled yet; utf8mb4, utf8mb3, ascii, latin1 and binary are", c.Charset)
+		f.Fix = fmt.Sprintf("-- this converts all columns of the table; keys may grow:\nALTER TABLE %s CONVERT TO CHARACTER SET utf8mb4;\n", quoteTable(t.DB, t.Name))
+	default:
+		return nil
+	}
+	return []Finding{f}
+}
+
+func checkTriggers(s *side, t *schemas.Table) []Finding {
+	names := s.triggers[[2]string{t.DB, t.Name}]
+	if len(names) == 0 {
+		return nil
+	}
+	return []Finding{{Region: s.region(), Code: "trigger", Severity: Warn, Where: s.whereTable(t),
+		What: "the table has triggers: " + strings.Join(names, ", "),
+		Why:  "they fire for rows that duplex applies as well; what they write in the task's tables then comes twice, from there and from here",
+		Fix:  "-- begin the body of each with IF @duplex_apply IS NULL THEN … END IF, unless it must act on every region's rows\n"}}
+}
+
+// triggerSight tells, where triggers can't be seen, how to look for them.
+func triggerSight(s *side) []Finding {
+	for _, t := range s.tables {
+		if !s.grants.allow("TRIGGER", t.DB, t.Name) {
+			return []Finding{{Region: s.region(), Code: "trigger", Severity: OK, Where: s.where(),
+				What: "triggers weren't looked for: the account lacks TRIGGER, which it doesn't need otherwise; an administrator sees them with" +
+					" SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_NAME FROM information_schema.TRIGGERS"}}
+		}
+	}
+	return nil
+}
+
+// checkCascades looks for child rows that the server changes without telling.
+func checkCascades(s *side, t *schemas.Table) []Finding {
+	if s.server.LogsCascades {
+		return nil
+	}
+	var found []Finding
+	for _, k := range s.foreignKeys[[2]string{t.DB, t.Name}] {
+		if !k.cascades() {
+			continue
+		}
+		strict := k
+		strict.onUpdate, strict.onDelete = "", ""
+		found = append(found, Finding{Region: s.region(), Code: "cascade", Severity: Refuse, Where: s.whereTable(t),
+			What: fmt.Sprintf("foreign key %s changes rows of this table by itself (%s)", mysql.QuoteIdent(k.name), k.text()),
+			Why:  fmt.Sprintf("%s %s doesn't write such changes to its binlog (MySQL 9.6 and later do): the other region would keep the rows", s.server.Flavor, s.server.Version),
+			Fix: fmt.Sprintf("-- and let the application delete or change the child rows itself\nALTER TABLE %s DROP FOREIGN KEY %s;\nALTER TABLE %s ADD CONSTRAINT %s %s;\n",
+				quoteTable(t.DB, t.Name), mysql.QuoteIdent(k.name), quoteTable(t.DB, t.Name), mysql.QuoteIdent(k.name), strict.text())})
+	}
+	return found
+}
+
+// checkPatterns finds patterns of the task file that match nothing in any
+// region. A table that an account may not see is told by checkPrivileges.
+func checkPatterns(spec *tasks.Spec, sides []*side) []Finding {
+	var found []Finding
+	for _, include := range spec.Tables.Include {
+		one, err := tasks.NewTables([]string{include}, nil)
+		if err != nil {
+			continue // package tasks refused the file for it before
+		}
+		matches := func(s *side) bool {
+			return slices.ContainsFunc(s.tables, func(t *schemas.Table) bool { return one.Match(t.DB, t.Name) })
+		}
+		blind := func(s *side) bool {
+			db, table := splitPattern(include)
+			if isLiteral(table) {
+				return isLiteral(db) && !s.sees(unescapePattern(db), unescapePattern(table))
+			}
+			return isLiteral(db) && !s.sees(unescapePattern(db), "*")
+		}
+		if slices.ContainsFunc(sides, matches) || slices.ContainsFunc(sides, blind) {
+			continue
+		}
+		found = append(found, Finding{Code: "no-table", Severity: Refuse, Where: fmt.Sprintf("tables.include, pattern %q", include),
+			What: "the pattern matches no table, or only excluded ones",
+			Why:  "a pattern that matches nothing is most often a slip, and its tables wouldn't be kept equal",
+			Fix:  "-- correct the pattern (case counts, * and ? are the wildcards), or create the tables first\n"})
+	}
+	return found
+}
