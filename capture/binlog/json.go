@@ -297,8 +297,19 @@ func (r *jsonReader) opaque(dst, data []byte) ([]byte, error) {
 	dst = append(dst, `"base64:type`...)
 	dst = strconv.AppendUint(dst, uint64(typ), 10)
 	dst = append(dst, ':')
-	dst = base64.StdEncoding.AppendEncode(dst, value)
-	return append(dst, '"'), nil
+	return append(appendBase64(dst, value), '"'), nil
+}
+
+// appendBase64 appends value in lines of 76 characters, as the server does,
+// with the ends of line escaped.
+func appendBase64(dst, value []byte) []byte {
+	const line = 76 / 4 * 3
+	for len(value) > line {
+		dst = base64.StdEncoding.AppendEncode(dst, value[:line])
+		dst = append(dst, `\n`...)
+		value = value[line:]
+	}
+	return base64.StdEncoding.AppendEncode(dst, value)
 }
 
 // appendJSONDecimal appends a DECIMAL, which has its precision and scale

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"strconv"
@@ -25,57 +26,43 @@ func appendJSONDouble(dst []byte, v float64) ([]byte, error) {
 	return append(dst, ".0"...), nil
 }
 
-// The limits of the server's my_gcvt: the width of its field, and the most
-// digits before the point, or zeros after it, without an exponent.
-const (
-	doubleWidth = 25
-	doublePoint = 15
-)
+// doublePoint is the most digits before the point, or zeros after it, that the
+// server prints before it turns to an exponent.
+const doublePoint = 15
 
 // appendDouble appends v as the server's my_gcvt does.
 func appendDouble(dst []byte, v float64) []byte {
-	var scratch [32]byte
-	text := strconv.AppendFloat(scratch[:0], math.Abs(v), 'e', -1, 64) // d.ddde±xx
-	at := len(text) - 1
-	for text[at] != 'e' {
-		at--
-	}
-	exponent, _ := strconv.Atoi(string(text[at+1:])) // doesn't escape: no allocation
-	digits := append(scratch[:1], text[min(2, at):at]...)
-
-	width := doubleWidth
 	if math.Signbit(v) {
 		dst = append(dst, '-')
-		width--
 	}
-	point, n := exponent+1, len(digits) // digits before the point
 	if v == 0 {
 		return append(dst, '0')
 	}
-	need := point
+	var scratch [32]byte
+	text := strconv.AppendFloat(scratch[:0], math.Abs(v), 'e', -1, 64) // d.ddde±xx
+	e := bytes.IndexByte(text, 'e')
+	exponent, _ := strconv.Atoi(string(text[e+1:])) // AppendFloat wrote it
+	digits := append(text[:1], text[min(2, e):e]...)
+
+	point := exponent + 1 // digits before the point
 	switch {
-	case point <= 0:
-		need = n - point + 2
-	case point < n:
-		need = n + 1
-	}
-	if need > width || point < 1-doublePoint || point > doublePoint && n <= point {
+	case point < 1-doublePoint || point > doublePoint && point >= len(digits):
 		return appendScientific(dst, digits, exponent)
-	}
-	if point <= 0 {
+	case point <= 0:
 		dst = append(dst, "0."...)
-		for range -point {
-			dst = append(dst, '0')
-		}
+		dst = appendZeros(dst, -point)
 		return append(dst, digits...)
-	}
-	if point < n {
+	case point < len(digits):
 		dst = append(dst, digits[:point]...)
 		dst = append(dst, '.')
 		return append(dst, digits[point:]...)
 	}
 	dst = append(dst, digits...)
-	for range point - n {
+	return appendZeros(dst, point-len(digits))
+}
+
+func appendZeros(dst []byte, n int) []byte {
+	for range n {
 		dst = append(dst, '0')
 	}
 	return dst

@@ -12,6 +12,10 @@ import (
 // compileTemporal picks the step of TIME, DATETIME and TIMESTAMP. The types
 // without a 2 are those of columns made before MySQL 5.6, or by MariaDB with
 // mysql56_temporal_format off: decimal numbers of whole seconds.
+//
+// Of those MariaDB makes with a fraction the binlog doesn't tell the digits,
+// and so not the size: they must be refused before, by their comment
+// "mariadb-5.3" in information_schema.COLUMNS.COLUMN_TYPE.
 func compileTemporal(c *schemas.Column, typ byte) (column, error) {
 	if c.Scale < 0 || c.Scale > 6 {
 		return column{}, &UnsupportedError{What: fmt.Sprintf("its TABLE_MAP event is malformed: %d digits of a fraction of a second", c.Scale)}

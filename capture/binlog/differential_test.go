@@ -1,0 +1,522 @@
+package binlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/linkedin/goavro/v2"
+
+	"duplex/internal/testbed"
+	"duplex/mysql"
+	"duplex/schemas"
+)
+
+// TestDifferential writes every type's edges and random values to real
+// servers and demands that the row decoder gives, byte for byte, what
+// go-mysql's decoder and goavro give together; that goavro reads from it what
+// SELECT returns; and that the table model is that of information_schema.
+// (Promise 8: values survive exactly.)
+func TestDifferential(t *testing.T) {
+	for _, version := range []testbed.Part{testbed.MySQL97, testbed.MySQL80, testbed.MariaDB1011, testbed.MariaDB118} {
+		t.Run(string(version), func(t *testing.T) {
+			t.Parallel()
+			s := startSource(t, version)
+			for _, f := range families() {
+				if f.onlyMySQL && s.IsMariaDB() || f.onlyMariaDB && !s.IsMariaDB() {
+					continue
+				}
+				t.Run(f.name, func(t *testing.T) { checkFamily(t, s, f) })
+			}
+		})
+	}
+}
+
+// checkFamily runs one table of columns, each NOT NULL and NULL.
+func checkFamily(t *testing.T, s *source, f family) {
+	const random = 120
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	from := s.position(t)
+	rows := fill(t, s, f, r, random)
+	selected := selectRows(t, s, f.name, rows)
+	// The same images again, as before images, and with another key.
+	s.exec(t, fmt.Sprintf("UPDATE d.%s SET id = id + 1000000", f.name))
+	s.exec(t, fmt.Sprintf("DELETE FROM d.%s", f.name))
+
+	o := newOracle(t, s, f.name)
+	inserted := map[uint64][]byte{}
+	for _, ev := range s.binlog(t, from, s.position(t)) {
+		o.check(t, ev, selected, inserted)
+	}
+	if len(inserted) != rows {
+		t.Errorf("%d rows in the binlog, %d inserted", len(inserted), rows)
+	}
+	if want := rows * 4; o.images != want {
+		t.Errorf("%d images decoded, want %d", o.images, want)
+	}
+}
+
+// fill creates the table and inserts its rows: all edges, then random ones.
+func fill(t *testing.T, s *source, f family, r *rand.Rand, random int) (rows int) {
+	if f.before != "" {
+		s.exec(t, f.before)
+	}
+	create := []string{"id BIGINT UNSIGNED NOT NULL"}
+	edges := 0
+	for i, c := range f.columns {
+		create = append(create, fmt.Sprintf("c%d %s NOT NULL", i, c.definition), fmt.Sprintf("n%d %s NULL", i, c.definition))
+		edges = max(edges, len(c.edges))
+	}
+	s.exec(t, fmt.Sprintf("CREATE TABLE d.%s (%s, PRIMARY KEY (id))", f.name, strings.Join(create, ", ")))
+	rows = edges + random
+	for row := range rows {
+		values := []string{fmt.Sprint(row)}
+		for _, c := range f.columns {
+			value, nullable := c.edges[row%len(c.edges)], c.edges[(row+1)%len(c.edges)]
+			if row >= edges {
+				value, nullable = c.random(r), c.random(r)
+			}
+			if r.IntN(4) == 0 {
+				nullable = "NULL"
+			}
+			values = append(values, value, nullable)
+		}
+		s.exec(t, fmt.Sprintf("INSERT INTO d.%s VALUES (%s)", f.name, strings.Join(values, ", ")))
+	}
+	return rows
+}
+
+// selectRows reads the table in the binary protocol, by id.
+func selectRows(t *testing.T, s *source, table string, rows int) [][]any {
+	// The text protocol would round FLOAT to six digits.
+	statement, err := s.conn.PrepareContext(t.Context(), "SELECT * FROM d."+table+" ORDER BY id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer statement.Close()
+	result, err := statement.QueryContext(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer result.Close()
+	columns, err := result.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([][]any, 0, rows)
+	for result.Next() {
+		row, targets := make([]any, len(columns)), make([]any, len(columns))
+		for i := range row {
+			targets[i] = &row[i]
+		}
+		if err := result.Scan(targets...); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, row)
+	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// oracle checks the events of one table.
+type oracle struct {
+	collations map[uint64]Collation
+	want       *schemas.Table
+	images     int
+}
+
+func newOracle(t *testing.T, s *source, table string) *oracle {
+	tables, err := mysql.LoadTables(t.Context(), s.DB(), func(db, name string) bool { return db == "d" && name == table })
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("loading d.%s: %v, %v", table, tables, err)
+	}
+	return &oracle{collations: s.collations(t), want: tables[0]}
+}
+
+func (o *oracle) check(t *testing.T, ev rowsEvent, selected [][]any, inserted map[uint64][]byte) {
+	t.Helper()
+	table, err := TableFromMap(ev.Table, o.collations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.checkTable(t, table)
+	d, err := CompileRow(table, ev.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, key := codecs(t, table)
+
+	rest, present, spans := ev.images, ev.ColumnBitmap1, make([]Span, d.KeyLen())
+	for i, row := range ev.Rows {
+		if len(ev.ColumnBitmap2) > 0 && i%2 == 1 {
+			present = ev.ColumnBitmap2
+		}
+		out := []byte("before")
+		if out, rest, err = d.Decode(out, rest, present, spans); err != nil {
+			t.Fatal(err)
+		}
+		id := row[0].(uint64)
+		text := selected[id%1000000]
+		native := make(map[string]any)
+		for p := range table.Columns {
+			c := &table.Columns[p]
+			var plain any
+			if row[p] != nil {
+				plain = fromGoMySQL(t, c, ev.Table.ColumnType[p], row[p], text[p])
+			}
+			native[c.Name] = union(c, plain)
+		}
+		want, err := value.BinaryFromNative([]byte("before"), native)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(out, want) {
+			o.explain(t, table, value, out[6:], want[6:])
+			return
+		}
+		wantKey, err := key.BinaryFromNative(nil, map[string]any{"id": native["id"]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := out[spans[0].From:spans[0].To]; !bytes.Equal(got, wantKey) {
+			t.Fatalf("row %d: key %x, want %x", id, got, wantKey)
+		}
+		if id < 1000000 {
+			o.checkSelected(t, table, value, out[6:], text)
+			if first := inserted[id]; first != nil && !bytes.Equal(first, out) {
+				t.Fatalf("row %d: the image after it differs from that of the insert", id)
+			}
+			inserted[id] = bytes.Clone(out)
+		}
+		o.images++
+	}
+	if len(rest) != 0 {
+		t.Fatalf("%d bytes left of the event", len(rest))
+	}
+}
+
+// explain reports the columns in which two encodings differ.
+func (o *oracle) explain(t *testing.T, table *schemas.Table, value *goavro.Codec, got, want []byte) {
+	g, _, err := value.NativeFromBinary(got)
+	if err != nil {
+		t.Errorf("goavro can't read the row: %v", err)
+	}
+	w, _, err := value.NativeFromBinary(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range table.Columns {
+		if a, b := fmt.Sprintf("%#v", field(g, c.Name)), fmt.Sprintf("%#v", field(w, c.Name)); a != b {
+			t.Errorf("column %s %s: got %.300s, want %.300s", c.Name, c.Native, a, b)
+		}
+	}
+	t.Errorf("%d bytes, want %d", len(got), len(want))
+}
+
+// checkTable compares the model with that of information_schema, but for what
+// the binlog doesn't tell.
+func (o *oracle) checkTable(t *testing.T, got *schemas.Table) {
+	t.Helper()
+	for i := range got.Columns {
+		g, w := got.Columns[i], o.want.Columns[i]
+		w.Generated, w.Default = false, g.Default
+		w.Native = strings.TrimSuffix(w.Native, " /* mariadb-5.3 */")
+		if w.Type != schemas.Decimal {
+			w.Precision, g.Precision = 0, 0
+		}
+		if w.Type == schemas.Float || w.Type == schemas.Double {
+			w.Scale, w.Native, g.Native = 0, "", "" // FLOAT(M,D)
+		}
+		if strings.Contains(w.Native, "(") && g.Type <= schemas.BigInt || g.Type == schemas.Year {
+			g.Native, w.Native = "", "" // display widths of 8.0 and MariaDB
+		}
+		if fmt.Sprintf("%+v", g) != fmt.Sprintf("%+v", w) {
+			t.Fatalf("table model: got\n%+v\nwant\n%+v", g, w)
+		}
+	}
+	if fmt.Sprint(got.Key) != fmt.Sprint(o.want.Key) {
+		t.Fatalf("key: got %v, want %v", got.Key, o.want.Key)
+	}
+}
+
+// checkSelected reads the row back with goavro and compares with SELECT.
+func (o *oracle) checkSelected(t *testing.T, table *schemas.Table, value *goavro.Codec, row []byte, selected []any) {
+	t.Helper()
+	native, rest, err := value.NativeFromBinary(row)
+	if err != nil || len(rest) != 0 {
+		t.Fatalf("reading back: %v, %d bytes left", err, len(rest))
+	}
+	for i := range table.Columns {
+		c := &table.Columns[i]
+		got, want := "NULL", "NULL"
+		if v := field(native, c.Name); v != nil {
+			got = asSelected(c, v)
+		}
+		if selected[i] != nil {
+			want = plainText(selected[i])
+		}
+		if got != want {
+			t.Errorf("column %s %s: got %.300q, SELECT gives %.300q", c.Name, c.Native, got, want)
+		}
+	}
+}
+
+// codecs are goavro's for the row and the key of a table.
+func codecs(t testing.TB, table *schemas.Table) (value, key *goavro.Codec) {
+	t.Helper()
+	var out []*goavro.Codec
+	valueSchema, err := schemas.ValueSchema(table, "east")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keySchema, err := schemas.KeySchema(table, "east")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{valueSchema, keySchema} {
+		bare, err := schemas.Bare(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		codec, err := goavro.NewCodec(bare)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, codec)
+	}
+	return out[0], out[1]
+}
+
+// field is a field of goavro's native record, out of its union.
+func field(record any, name string) any {
+	v := record.(map[string]any)[name]
+	if union, ok := v.(map[string]any); ok {
+		for _, v = range union {
+			return v
+		}
+	}
+	return v
+}
+
+// union puts a value of goavro's into the union of a nullable column.
+func union(c *schemas.Column, v any) any {
+	if !c.Nullable || v == nil {
+		return v
+	}
+	switch v.(type) {
+	case int32:
+		return goavro.Union("int", v)
+	case int64:
+		return goavro.Union("long", v)
+	case float32:
+		return goavro.Union("float", v)
+	case float64:
+		return goavro.Union("double", v)
+	case bool:
+		return goavro.Union("boolean", v)
+	case []byte:
+		return goavro.Union("bytes", v)
+	}
+	return goavro.Union("string", v)
+}
+
+// fromGoMySQL turns what go-mysql's decoder gives into goavro's native value.
+// Texts it gives in the character set of the column, labels as numbers and
+// JSON in another form, and TIME in the format before MySQL 5.6 without its
+// sign: for these, SELECT tells.
+func fromGoMySQL(t *testing.T, c *schemas.Column, typ byte, v, selected any) any {
+	t.Helper()
+	if typ == gomysql.MYSQL_TYPE_TIME {
+		v = plainText(selected)
+	}
+	switch c.Type {
+	case schemas.TinyInt, schemas.SmallInt, schemas.MediumInt, schemas.Int, schemas.BigInt, schemas.Year:
+		return integer(t, c, v)
+	case schemas.Decimal:
+		unscaled, ok := new(big.Int).SetString(strings.Replace(v.(string), ".", "", 1), 10)
+		if !ok {
+			t.Fatalf("go-mysql's decimal %q", v)
+		}
+		return twosComplement(unscaled)
+	case schemas.Bit:
+		if c.Length == 1 {
+			return v.(int64) == 1
+		}
+		return binary.LittleEndian.AppendUint64(nil, uint64(v.(int64)))[:(c.Length+7)/8]
+	case schemas.Date:
+		return int32(parse(t, "2006-01-02", v.(string)).Unix() / 86400)
+	case schemas.Time:
+		return parseTime(t, v.(string))
+	case schemas.DateTime:
+		at := parse(t, "2006-01-02 15:04:05.999999", v.(string))
+		if c.Scale <= 3 {
+			return at.UnixMilli()
+		}
+		return at.UnixMicro()
+	case schemas.Timestamp:
+		return strings.Replace(v.(string), " ", "T", 1) + "Z"
+	case schemas.Binary:
+		return append([]byte(v.(string)), make([]byte, c.Length-len(v.(string)))...)
+	case schemas.VarBinary:
+		return []byte(v.(string))
+	case schemas.Blob, schemas.Float, schemas.Double:
+		return v
+	}
+	return plainText(selected)
+}
+
+func integer(t *testing.T, c *schemas.Column, v any) any {
+	var n int64
+	switch v := v.(type) {
+	case int8:
+		n = int64(v)
+	case uint8:
+		n = int64(v)
+	case int16:
+		n = int64(v)
+	case uint16:
+		n = int64(v)
+	case int32:
+		n = int64(v)
+	case uint32:
+		n = int64(v)
+	case int:
+		n = int64(v)
+	case int64:
+		n = v
+	case uint64:
+		return twosComplement(new(big.Int).SetUint64(v))
+	default:
+		t.Fatalf("go-mysql gives %T", v)
+	}
+	if c.Type == schemas.BigInt || c.Type == schemas.Int && c.Unsigned {
+		return n
+	}
+	return int32(n)
+}
+
+// twosComplement is v in the fewest bytes, most significant first.
+func twosComplement(v *big.Int) []byte {
+	n := uint(1)
+	for ; v.Cmp(new(big.Int).Lsh(big.NewInt(1), 8*n-1)) >= 0 || v.Cmp(new(big.Int).Neg(new(big.Int).Lsh(big.NewInt(1), 8*n-1))) < 0; n++ {
+	}
+	if v.Sign() < 0 {
+		v = new(big.Int).Add(v, new(big.Int).Lsh(big.NewInt(1), 8*n))
+	}
+	return v.FillBytes(make([]byte, n))
+}
+
+func parse(t *testing.T, layout, text string) time.Time {
+	t.Helper()
+	at, err := time.Parse(layout, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func parseTime(t *testing.T, text string) int64 {
+	t.Helper()
+	var hour, minute int64
+	var second float64
+	text, negative := strings.CutPrefix(text, "-")
+	if _, err := fmt.Sscanf(text, "%d:%d:%g", &hour, &minute, &second); err != nil {
+		t.Fatal(err)
+	}
+	micros := (hour*60+minute)*60*1e6 + int64(math.Round(second*1e6))
+	if negative {
+		return -micros
+	}
+	return micros
+}
+
+// asSelected writes goavro's native value as plainText writes a selected one.
+func asSelected(c *schemas.Column, v any) string {
+	switch c.Type {
+	case schemas.BigInt, schemas.Decimal:
+		if b, ok := v.([]byte); ok {
+			n := new(big.Int).SetBytes(b)
+			if b[0]&0x80 != 0 {
+				n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
+			}
+			return withPoint(n, c.Scale)
+		}
+	case schemas.Bit:
+		if bit, ok := v.(bool); ok {
+			return map[bool]string{false: "\x00", true: "\x01"}[bit]
+		}
+		b := bytes.Clone(v.([]byte))
+		for i, j := 0, len(b)-1; i < j; i, j = i+1, j-1 {
+			b[i], b[j] = b[j], b[i]
+		}
+		return string(b)
+	case schemas.Date:
+		return time.Unix(int64(v.(int32))*86400, 0).UTC().Format("2006-01-02")
+	case schemas.Time:
+		return timeText(v.(int64), c.Scale)
+	case schemas.DateTime:
+		at := time.UnixMicro(v.(int64)).UTC()
+		if c.Scale <= 3 {
+			at = time.UnixMilli(v.(int64)).UTC()
+		}
+		return at.Format(("2006-01-02 15:04:05.000000")[:clockLength(c.Scale)])
+	case schemas.Timestamp:
+		return strings.TrimSuffix(strings.Replace(v.(string), "T", " ", 1), "Z")
+	}
+	return plainText(v)
+}
+
+func clockLength(digits int) int {
+	if digits == 0 {
+		return 19
+	}
+	return 20 + digits
+}
+
+func withPoint(n *big.Int, scale int) string {
+	text := new(big.Int).Abs(n).String()
+	if scale > 0 {
+		text = strings.Repeat("0", max(0, scale+1-len(text))) + text
+		text = text[:len(text)-scale] + "." + text[len(text)-scale:]
+	}
+	if n.Sign() < 0 {
+		return "-" + text
+	}
+	return text
+}
+
+func timeText(micros int64, digits int) string {
+	sign := ""
+	if micros < 0 {
+		sign, micros = "-", -micros
+	}
+	text := fmt.Sprintf("%s%02d:%02d:%02d", sign, micros/3600e6, micros/60e6%60, micros/1e6%60)
+	if digits > 0 {
+		text += fmt.Sprintf(".%06d", micros%1e6)[:digits+1]
+	}
+	return text
+}
+
+// plainText writes a number exactly and a text as it is.
+func plainText(v any) string {
+	switch v := v.(type) {
+	case []byte:
+		return string(v)
+	case float32:
+		return fmt.Sprintf("float %08x", math.Float32bits(v))
+	case float64:
+		return fmt.Sprintf("double %016x", math.Float64bits(v))
+	}
+	return fmt.Sprint(v)
+}
