@@ -1,0 +1,135 @@
+package apply
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"duplex/apply/statement"
+	"duplex/mysql"
+	"duplex/schemas"
+	"duplex/supervise"
+	"duplex/topics"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// boundTable is one version of a source table, bound to the target's.
+type boundTable struct {
+	name     string // db.table
+	envelope *schemas.EnvelopeReader
+	binder   *statement.Binder
+	seed     uint64 // of the table's hashes: the same for all its versions
+	// looseUnique is set if a unique key has a part that the binder doesn't
+	// see: a prefix, an expression, a column that the source lacks.
+	looseUnique bool
+}
+
+// binders binds table versions when their first record comes. It lives as
+// long as a session, so a table altered in the target is looked at anew after
+// any failure.
+type binders struct {
+	db       *sql.DB
+	registry *schemas.Registry // of the source region
+	dialect  statement.Dialect
+	bound    map[bindKey]*boundTable
+}
+
+type bindKey struct {
+	topic         string
+	keyID, valueD int
+}
+
+func dialectOf(s *mysql.Server) statement.Dialect {
+	switch {
+	case s.Flavor == mysql.MariaDB:
+		return statement.MariaDB
+	case !s.Version.AtLeast(8, 0, 19):
+		return statement.MySQLBefore8019
+	default:
+		return statement.MySQL
+	}
+}
+
+// of returns the bound table of a record, and the record's key and value
+// without their headers.
+func (b *binders) of(ctx context.Context, r record) (t *boundTable, key, value []byte, err error) {
+	keyID, key, err := schemas.ReadHeader(r.Key)
+	if err != nil {
+		return nil, nil, nil, supervise.Permanent(fmt.Errorf("reading key of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+	}
+	valueID, value, err := schemas.ReadHeader(r.Value)
+	if err != nil {
+		return nil, nil, nil, supervise.Permanent(fmt.Errorf("reading value of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+	}
+	name := bindKey{r.Topic, keyID, valueID}
+	if t, ok := b.bound[name]; ok {
+		return t, key, value, nil
+	}
+	t, err = b.bind(ctx, name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b.bound[name] = t
+	return t, key, value, nil
+}
+
+func (b *binders) bind(ctx context.Context, name bindKey) (*boundTable, error) {
+	_, db, table, ok := topics.ParseTable(name.topic)
+	if !ok {
+		return nil, supervise.Permanent(fmt.Errorf("topic %s is not a table's", name.topic))
+	}
+	envelope, key, err := b.schemas(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	target, err := b.target(ctx, db, table)
+	if err != nil {
+		return nil, err
+	}
+	binder, err := statement.Compile(envelope.Value, key, target, b.dialect)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
+	full := db + "." + table
+	t := &boundTable{name: full, envelope: envelope, binder: binder, seed: xxhash.Sum64String(full)}
+	for i, unique := range binder.Unique() {
+		index := target.Unique[i]
+		t.looseUnique = t.looseUnique || index.Partial || len(unique.Fields) < len(index.Columns)
+	}
+	return t, nil
+}
+
+func (b *binders) schemas(ctx context.Context, name bindKey) (*schemas.EnvelopeReader, *schemas.Record, error) {
+	text, err := b.registry.Schema(ctx, name.valueD)
+	if err != nil {
+		return nil, nil, err
+	}
+	envelope, err := schemas.ParseEnvelope(text)
+	if err != nil {
+		return nil, nil, supervise.Permanent(fmt.Errorf("schema %d of topic %s: %w", name.valueD, name.topic, err))
+	}
+	text, err = b.registry.Schema(ctx, name.keyID)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := schemas.ParseKey(text)
+	if err != nil {
+		return nil, nil, supervise.Permanent(fmt.Errorf("schema %d of topic %s: %w", name.keyID, name.topic, err))
+	}
+	return envelope, key, nil
+}
+
+// target returns the target's table of that name.
+func (b *binders) target(ctx context.Context, db, table string) (*schemas.Table, error) {
+	found, err := mysql.LoadTables(ctx, b.db, func(d, t string) bool { return d == db && t == table })
+	if err != nil {
+		return nil, classify(err)
+	}
+	if len(found) == 0 {
+		return nil, supervise.Permanent(fmt.Errorf("table %s.%s is not in the target; mend: create it as SHOW CREATE TABLE %s in the source region shows, or GRANT SELECT, INSERT, UPDATE, DELETE on it if it is there, then restart",
+			db, table, strings.Join([]string{mysql.QuoteIdent(db), mysql.QuoteIdent(table)}, ".")))
+	}
+	return found[0], nil
+}

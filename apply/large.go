@@ -1,0 +1,140 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"duplex/schemas"
+	"duplex/supervise"
+)
+
+// large writes one transaction that is larger than a batch: alone, its rows
+// as they arrive, within one database transaction. Its records are put back
+// into the order of the source, so that what is valid there step by step is
+// valid here too. Memory stays bounded: only a chunk is held at a time.
+type large struct {
+	s     *session
+	end   *ending
+	heads []head
+	chunk *batch
+}
+
+// head is the next record of one partition.
+type head struct {
+	partition partition
+	left      int64
+	record    record // the zero record if none is fetched yet
+	change    schemas.Decoded
+	table     *boundTable
+	key       []byte
+}
+
+// stream writes the transaction at the head of the spine. All batches before
+// it must be done.
+func (s *session) stream(ctx context.Context, end *ending) error {
+	l := &large{s: s, end: end, chunk: newBatch()}
+	for i := range end.Partitions {
+		if p := &end.Partitions[i]; s.asm.wanted(p.Topic) {
+			l.heads = append(l.heads, head{partition: partition{p.Topic, p.Partition}, left: p.Count})
+		}
+	}
+	if err := l.write(ctx); err != nil {
+		s.streamer.rollback(ctx)
+		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}
+	}
+	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.events(end)}
+	s.asm.applied = end.Stamp.Seq
+	s.asm.popEnd()
+	b.offsets = s.in.taken()
+	s.written(b)
+	return nil
+}
+
+func (l *large) write(ctx context.Context) error {
+	w := l.s.streamer
+	if err := w.begin(ctx, l.end.Stamp.Seq, l.end.Stamp.HLC); err != nil {
+		return err
+	}
+	for {
+		h, err := l.next(ctx)
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			break
+		}
+		if err := l.chunk.add(h.table, h.key, h.change.Before, h.change.After); err != nil {
+			return supervise.Permanent(err)
+		}
+		l.chunk.changes++
+		l.chunk.bytes += sizeOf(h.record.Record)
+		h.record = record{}
+		h.left--
+		if l.s.full(l.chunk) {
+			if err := l.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := l.flush(ctx); err != nil {
+		return err
+	}
+	return w.commit(ctx)
+}
+
+func (l *large) flush(ctx context.Context) error {
+	for _, t := range l.chunk.tables {
+		if err := l.s.streamer.rows(ctx, t); err != nil {
+			return err
+		}
+	}
+	l.chunk = newBatch()
+	return nil
+}
+
+// next returns the change that comes next in the source's order, nil after the
+// last. It fetches as long as a partition that has more to give is empty.
+func (l *large) next(ctx context.Context) (*head, error) {
+	var first *head
+	for i := range l.heads {
+		h := &l.heads[i]
+		if h.left == 0 {
+			continue
+		}
+		if h.record.Record == nil {
+			if err := l.fill(ctx, h); err != nil {
+				return nil, err
+			}
+		}
+		if first == nil || h.change.TotalOrder < first.change.TotalOrder {
+			first = h
+		}
+	}
+	return first, nil
+}
+
+func (l *large) fill(ctx context.Context, h *head) error {
+	box := l.s.asm.inboxes[h.partition]
+	started := time.Now()
+	for box.len() == 0 {
+		l.s.in.resume()
+		if err := l.s.receive(ctx); err != nil {
+			return err
+		}
+		if box.len() == 0 && time.Since(started) > gapAfter {
+			return supervise.Permanent(l.s.asm.gap("transaction %d lacks %d changes in %s[%d]", l.end.Stamp.Seq, h.left, h.partition.topic, h.partition.index))
+		}
+	}
+	r := box.pop()
+	if r.seq != l.end.Stamp.Seq {
+		return supervise.Permanent(l.s.asm.gap("transaction %d lacks %d changes in %s[%d]: one of transaction %d is in their place", l.end.Stamp.Seq, h.left, h.partition.topic, h.partition.index, r.seq))
+	}
+	h.record = r
+	var err error
+	h.table, h.key, err = l.s.decode(ctx, r, &h.change)
+	if err != nil {
+		return fmt.Errorf("transaction %d: %w", l.end.Stamp.Seq, err)
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package apply
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"duplex/mysql"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+)
+
+// pool writes batches on several connections at once. Batches whose locks are
+// disjoint run together; all commit in the order of the source (promise 5), so
+// that every state seen at the target is one the source had had.
+type pool struct {
+	room *semaphore.Weighted // bytes of batches not done
+	// freed receives when a batch is done: the reader may have one to hand on.
+	freed chan struct{}
+	ready chan *batch
+	// written is called after each commit, in order.
+	written func(*batch)
+	// troubled is called with the reason when a batch must be tried again, and
+	// with nil when it went through.
+	troubled func(error)
+
+	mu     sync.Mutex
+	sched  *scheduler
+	undone []*batch // in order
+	last   *batch   // the last added
+}
+
+const (
+	poolBytes = 32 << 20
+	// maxUndone bounds the batches not done for each worker, so that a crash
+	// has little to do again.
+	maxUndone = 2
+)
+
+func newPool(workers int, written func(*batch), troubled func(error)) *pool {
+	return &pool{
+		room: semaphore.NewWeighted(poolBytes), freed: make(chan struct{}, 1),
+		ready: make(chan *batch, workers*maxUndone+1), sched: newScheduler(),
+		written: written, troubled: troubled,
+	}
+}
+
+// start runs the workers until ctx ends or one fails.
+func (p *pool) start(ctx context.Context, group *errgroup.Group, writers []*writer) {
+	for _, w := range writers {
+		group.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				case b := <-p.ready:
+					if err := p.apply(ctx, w, b); err != nil {
+						return err
+					}
+				}
+			}
+		})
+	}
+}
+
+// count returns how many batches are not done.
+func (p *pool) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.undone)
+}
+
+// welcome reports whether a worker would start on b at once.
+func (p *pool) welcome(b *batch, workers int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.undone) < workers && !p.sched.clashes(b)
+}
+
+// add hands a batch over, waiting for room.
+func (p *pool) add(ctx context.Context, b *batch) error {
+	if err := p.room.Acquire(ctx, min(b.bytes, poolBytes)); err != nil {
+		return context.Cause(ctx)
+	}
+	for p.count() >= cap(p.ready)-1 {
+		select {
+		case <-p.freed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last != nil {
+		b.after = p.last.done
+	}
+	p.last = b
+	p.undone = append(p.undone, b)
+	if p.sched.add(b) {
+		p.ready <- b // has room: there are never more than cap undone
+	}
+	return nil
+}
+
+// finish notes that b is committed and starts what waited for it.
+func (p *pool) finish(b *batch) {
+	p.written(b)
+	p.mu.Lock()
+	for _, next := range p.sched.remove(b) {
+		p.ready <- next
+	}
+	p.undone = slices.DeleteFunc(p.undone, func(u *batch) bool { return u == b })
+	p.mu.Unlock()
+	close(b.done)
+	p.room.Release(min(b.bytes, poolBytes))
+	select {
+	case p.freed <- struct{}{}:
+	default:
+	}
+}
+
+// errYielded says that a batch gave its locks up for an earlier one.
+var errYielded = errors.New("gave way to an earlier batch")
+
+// apply writes one batch, trying again what is worth it. Each try is a new
+// transaction with its own marker (promise 2).
+func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
+	delay := 2 * time.Millisecond
+	for {
+		err := p.try(ctx, w, b)
+		if err == nil {
+			p.finish(b)
+			p.troubled(nil)
+			return nil
+		}
+		w.rollback(ctx)
+		if errors.Is(err, errYielded) {
+			select {
+			case <-b.after:
+				continue
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		fault := mysql.Classify(err)
+		if errors.Is(err, errFenced) || fault.Class != mysql.Retry {
+			return batchError(b, err)
+		}
+		// It waited for a lock that may be held by a later batch, which waits
+		// for this one's commit: a deadlock that no server can see.
+		p.askToYield(b)
+		p.troubled(fault)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(delay/2 + rand.N(delay)):
+		}
+		delay = min(delay*2, time.Second)
+	}
+}
+
+func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
+	if err := w.begin(ctx, b.seq, b.hlc); err != nil {
+		return err
+	}
+	for _, t := range b.tables {
+		if err := w.rows(ctx, t); err != nil {
+			return err
+		}
+	}
+	if b.after != nil {
+		select {
+		case <-b.after:
+		case <-b.yield:
+			return errYielded
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return w.commit(ctx)
+}
+
+// askToYield asks all batches after b to give up their locks.
+func (p *pool) askToYield(b *batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range p.undone[slices.Index(p.undone, b)+1:] {
+		select {
+		case u.yield <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// newWriters opens a connection for each worker.
+func newWriters(ctx context.Context, db *sql.DB, progress *progress, workers int, maxPacket int64) ([]*writer, error) {
+	writers := make([]*writer, 0, workers)
+	for i := range workers {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			for _, w := range writers {
+				w.conn.Close()
+			}
+			return nil, classify(err)
+		}
+		writers = append(writers, &writer{conn: conn, worker: i, progress: progress, maxPacket: maxPacket})
+	}
+	return writers, nil
+}

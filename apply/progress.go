@@ -1,0 +1,159 @@
+package apply
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"duplex/change"
+	"duplex/mysql"
+	"duplex/supervise"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// errFenced says that a newer applier has taken over.
+var errFenced = errors.New("another applier of this task has taken over: the epoch in duplex.progress is no longer ours")
+
+// progress is the truth of what was applied (promise 3): the rows of
+// duplex.progress of one task and origin, one for each worker, changed only in
+// the transactions that write the rows they speak of.
+type progress struct {
+	task   string
+	origin change.Region
+	epoch  int64
+}
+
+// lease is held by the one applier of a task and origin. It is a named lock
+// of the target server, bound to a connection: the server gives it to the next
+// when the holder's connection ends, or has been silent for leaseSilence, as a
+// frozen process's is. Whoever gets it raises the epoch, so a holder that comes
+// back to life can't write.
+type lease struct{ conn *sql.Conn }
+
+const (
+	leaseSilence = 10 * time.Second
+	leaseBeat    = 2 * time.Second
+)
+
+// errStandby says that another applier holds the lease.
+var errStandby = errors.New("standing by: another applier of this task is running")
+
+// takeLease gets the lease or fails with errStandby.
+func (p *progress) takeLease(ctx context.Context, db *sql.DB) (*lease, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, classify(err)
+	}
+	// A lock's name has at most 64 characters, task and origin may have more.
+	name := "duplex." + strconv.FormatUint(xxhash.Sum64String(p.task+"\x00"+string(p.origin)), 16)
+	var got sql.NullInt64
+	_, err = conn.ExecContext(ctx, fmt.Sprintf("SET SESSION wait_timeout = %d", int(leaseSilence.Seconds())))
+	if err == nil {
+		err = conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", name).Scan(&got)
+	}
+	switch {
+	case err != nil:
+		conn.Close()
+		return nil, classify(err)
+	case got.Int64 != 1:
+		conn.Close()
+		return nil, errStandby
+	}
+	return &lease{conn}, nil
+}
+
+// keep shows the server that we live, until ctx ends or the lease is lost.
+func (l *lease) keep(ctx context.Context) error {
+	tick := time.NewTicker(leaseBeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			if _, err := l.conn.ExecContext(ctx, "DO 1"); err != nil {
+				return fmt.Errorf("keeping the applier's lease: %w", err)
+			}
+		}
+	}
+}
+
+// release gives the lease back at once: the connection must not return to the
+// pool with it.
+func (l *lease) release() {
+	_ = l.conn.Raw(func(any) error { return errReleased })
+	l.conn.Close()
+}
+
+// errReleased makes database/sql throw the connection away.
+var errReleased = fmt.Errorf("released: %w", sql.ErrConnDone)
+
+// takeOver raises the epoch, makes the workers' rows, and returns the last
+// transaction that was applied. It is called by the holder of the lease.
+func (p *progress) takeOver(ctx context.Context, db *sql.DB, workers int) (applied change.Seq, err error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, classify(err)
+	}
+	defer tx.Rollback()
+	var seq, epoch sql.NullInt64
+	// FOR UPDATE waits for a batch that the former applier is committing.
+	rows, err := tx.QueryContext(ctx, "SELECT epoch, seq FROM duplex.progress WHERE task = ? AND origin = ? FOR UPDATE", p.task, string(p.origin))
+	if err != nil {
+		return 0, classify(err)
+	}
+	for rows.Next() {
+		var e, s int64
+		if err := rows.Scan(&e, &s); err != nil {
+			rows.Close()
+			return 0, fmt.Errorf("reading duplex.progress: %w", err)
+		}
+		epoch.Int64, seq.Int64 = max(epoch.Int64, e), max(seq.Int64, s)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return 0, classify(err)
+	}
+	p.epoch = epoch.Int64 + 1
+	if _, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1, epoch = ? WHERE task = ? AND origin = ?", p.epoch, p.task, string(p.origin)); err != nil {
+		return 0, classify(err)
+	}
+	for w := range workers {
+		_, err := tx.ExecContext(ctx, "INSERT IGNORE INTO duplex.progress (task, origin, worker, epoch, n, seq, hlc) VALUES (?, ?, ?, ?, 0, 0, 0)", p.task, string(p.origin), w, p.epoch)
+		if err != nil {
+			return 0, classify(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, classify(err)
+	}
+	return change.Seq(seq.Int64), nil
+}
+
+// appendMarker appends the statement that must be the first of every apply
+// transaction. n always changes, since a row that an UPDATE leaves as it was
+// is not logged, and the transaction would look local and echo (promise 2).
+func (p *progress) appendMarker(dst []byte, worker int, seq change.Seq, hlc change.HLC) []byte {
+	dst = append(dst, "UPDATE duplex.progress SET n = n + 1, seq = "...)
+	dst = strconv.AppendInt(dst, int64(seq), 10)
+	dst = append(dst, ", hlc = "...)
+	dst = strconv.AppendInt(dst, int64(hlc), 10)
+	// Task and region names have no character that needs escaping.
+	dst = append(append(append(dst, " WHERE task = '"...), p.task...), "' AND origin = '"...)
+	dst = append(append(dst, p.origin...), "' AND worker = "...)
+	dst = strconv.AppendInt(dst, int64(worker), 10)
+	dst = append(dst, " AND epoch = "...)
+	return strconv.AppendInt(dst, p.epoch, 10)
+}
+
+// classify marks errors of the server that waiting doesn't mend.
+func classify(err error) error {
+	fault := mysql.Classify(err)
+	if fault.Class == mysql.Stop && fault.Number != 0 {
+		return supervise.Permanent(fault)
+	}
+	return fault
+}

@@ -1,0 +1,173 @@
+// Package apply reads what another region published and writes it to the
+// region's own database, each source transaction whole, in order, and once.
+//
+// A Stream is one direction of one task. The path of a row: the consumer reads
+// the source region's topics and drops what its own region wrote; the
+// assembler puts whole transactions together by the spine; consecutive
+// transactions are merged into a batch that keeps the last image of each key;
+// the pool runs batches at once whose keys are disjoint and commits them in
+// the order of the source; a writer writes a batch in one database
+// transaction, whose first row is the marker: checkpoint and loop mark in one.
+package apply
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"duplex/change"
+	"duplex/config"
+	"duplex/supervise"
+	"duplex/tasks"
+	"duplex/topics"
+)
+
+// Config says what to apply where.
+type Config struct {
+	Process *config.Process // of the target region
+	Spec    *tasks.Spec
+	Source  change.Region
+	Log     *slog.Logger
+}
+
+// source returns the Kafka and registry that the source region publishes to.
+func (c *Config) source() (config.Kafka, config.Registry) {
+	if peer, ok := c.Process.Peers[c.Source]; ok {
+		return peer.Kafka, peer.Registry
+	}
+	return c.Process.Kafka, c.Process.Registry
+}
+
+// Stream applies the changes of one region to another.
+type Stream struct {
+	cfg     Config
+	service *supervise.Service
+	careful bool // the next session applies transactions one by one
+
+	lags         lags
+	rows         atomic.Int64
+	transactions atomic.Int64
+	batches      atomic.Int64
+	retries      atomic.Int64
+	echoes       atomic.Int64 // changes of other origins left out
+	queued       atomic.Int64 // bytes fetched and not yet assembled
+
+	mu  sync.Mutex
+	seq change.Seq
+	hlc change.HLC
+	at  time.Time // of the last batch
+}
+
+// New makes a stream; Run runs it.
+func New(cfg Config) *Stream {
+	cfg.Log = cfg.Log.With("service", "apply", "task", cfg.Spec.Task, "source", cfg.Source, "target", cfg.Process.Region)
+	return &Stream{cfg: cfg, service: supervise.New(cfg.Log)}
+}
+
+// Run applies until ctx ends, which gives nil, or the stream can't go on,
+// which gives the reason. What is transient is tried again.
+func (st *Stream) Run(ctx context.Context) error { return st.service.Run(ctx, st.session) }
+
+// workers returns how many connections write.
+func (st *Stream) workers() int {
+	if st.careful {
+		return 1
+	}
+	return st.cfg.Spec.Apply.Threads
+}
+
+// wanted returns a function that tells whether a topic is of a table of the
+// task; it remembers its answers.
+func (st *Stream) wanted() func(topic string) bool {
+	known := map[string]bool{}
+	return func(topic string) bool {
+		is, ok := known[topic]
+		if !ok {
+			region, db, table, parsed := topics.ParseTable(topic)
+			is = parsed && region == st.cfg.Source && st.cfg.Spec.Tables.Match(db, table)
+			known[topic] = is
+		}
+		return is
+	}
+}
+
+// awaitLease waits until no other applier of the task runs.
+func (st *Stream) awaitLease(ctx context.Context, p *progress, target *sql.DB) (*lease, error) {
+	for {
+		lease, err := p.takeLease(ctx, target)
+		if !errors.Is(err, errStandby) {
+			return lease, err
+		}
+		st.service.Enter(supervise.Checking, err)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// wrote counts a batch that is committed.
+func (st *Stream) wrote(b *batch) {
+	now := time.Now()
+	st.lags.observe(now, b.commits)
+	st.rows.Add(b.changes)
+	st.transactions.Add(int64(len(b.commits)))
+	st.batches.Add(1)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.seq, st.hlc, st.at = b.seq, b.hlc, now
+}
+
+// Status is what a stream says of itself.
+type Status struct {
+	supervise.Status
+	Task     string        `json:"task"`
+	Source   change.Region `json:"source"`
+	Target   change.Region `json:"target"`
+	Ordering string        `json:"ordering"`
+	// Seq is the last transaction of the source that was applied.
+	Seq change.Seq `json:"seq"`
+	HLC change.HLC `json:"hlc"`
+	// Rows, Transactions and Batches count what was applied since the process
+	// began, Retries the batches tried again, Echoes the changes left out since
+	// their origin isn't the source.
+	Rows         int64 `json:"rows"`
+	Transactions int64 `json:"transactions"`
+	Batches      int64 `json:"batches"`
+	Retries      int64 `json:"retries"`
+	Echoes       int64 `json:"echoes_filtered"`
+	// Lag is the time from commit in the source to visible in the target, of
+	// the last 4,096 transactions.
+	LagP50Millis float64    `json:"lag_p50_ms"`
+	LagP95Millis float64    `json:"lag_p95_ms"`
+	LagP99Millis float64    `json:"lag_p99_ms"`
+	LastApplied  *time.Time `json:"last_applied,omitempty"`
+	QueueBytes   int64      `json:"queue_bytes"`
+}
+
+// Status returns the present status.
+func (st *Stream) Status() Status {
+	q := st.lags.last(4096)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s := Status{
+		Status: st.service.Status(), Task: st.cfg.Spec.Task, Source: st.cfg.Source, Target: st.cfg.Process.Region,
+		Ordering: st.cfg.Spec.Apply.Ordering, Seq: st.seq, HLC: st.hlc,
+		Rows: st.rows.Load(), Transactions: st.transactions.Load(), Batches: st.batches.Load(),
+		Retries: st.retries.Load(), Echoes: st.echoes.Load(),
+		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
+		QueueBytes: st.queued.Load(),
+	}
+	if !st.at.IsZero() {
+		at := st.at
+		s.LastApplied = &at
+	}
+	return s
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

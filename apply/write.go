@@ -1,0 +1,244 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"duplex/change"
+	"duplex/internal/failpoint"
+	"duplex/schemas"
+)
+
+// writer writes rows over one connection of the target. The first statement
+// of each of its transactions is the marker.
+type writer struct {
+	conn      *sql.Conn
+	worker    int
+	progress  *progress
+	maxPacket int64
+	text      []byte
+	keyText   []byte
+	keys      [][]byte
+	images    [][]byte
+
+	spansBefore, spansAfter []schemas.Span
+}
+
+// begin opens a database transaction and writes the marker: row changes up to
+// seq, the greatest hlc among them.
+func (w *writer) begin(ctx context.Context, seq change.Seq, hlc change.HLC) error {
+	if _, err := w.conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	w.text = w.progress.appendMarker(w.text[:0], w.worker, seq, hlc)
+	result, err := w.conn.ExecContext(ctx, string(w.text))
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n != 1 {
+		return errFenced
+	}
+	failpoint.Hit("apply.marked")
+	return nil
+}
+
+func (w *writer) commit(ctx context.Context) error {
+	failpoint.Hit("apply.before-commit")
+	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	failpoint.Hit("apply.after-commit")
+	return nil
+}
+
+// rollback gives up the open transaction. If that fails the connection is
+// gone, and the transaction with it.
+func (w *writer) rollback(ctx context.Context) {
+	_, _ = w.conn.ExecContext(ctx, "ROLLBACK")
+}
+
+// rows writes what each key became. All deletes of a table come before its
+// inserts, so a unique value may move from row to row within the batch.
+func (w *writer) rows(ctx context.Context, t *tableRows) error {
+	unique := len(t.table.binder.Unique()) > 0
+	w.keys, w.images = w.keys[:0], w.images[:0]
+	var kept []row
+	for _, r := range t.rows {
+		switch {
+		case r.void:
+		case r.after == nil:
+			w.keys = append(w.keys, r.key)
+		case !unique:
+			w.images = append(w.images, r.after)
+		default:
+			moved, err := w.movesUnique(t.table, r)
+			if err != nil {
+				return err
+			}
+			if moved || !t.table.binder.ExactKey() {
+				w.keys = append(w.keys, r.key)
+				w.images = append(w.images, r.after)
+			} else {
+				kept = append(kept, r)
+			}
+		}
+	}
+	if err := w.chunks(ctx, t.table, w.keys, t.table.binder.AppendDelete); err != nil {
+		return err
+	}
+	if !unique {
+		return w.chunks(ctx, t.table, w.images, t.table.binder.AppendUpsert)
+	}
+	// By primary key only: where a secondary unique key exists, an upsert of a
+	// row that is absent could change another row that has its unique value.
+	if err := w.chunks(ctx, t.table, w.images, t.table.binder.AppendInsert); err != nil {
+		return err
+	}
+	return w.keep(ctx, t.table, kept)
+}
+
+// movesUnique reports whether the row may have another unique value than it
+// had. It compares bytes, not by collation: taking a value for moved that
+// isn't costs a delete and an insert, the opposite could clash.
+func (w *writer) movesUnique(t *boundTable, r row) (bool, error) {
+	if t.looseUnique || r.mixed {
+		return true, nil
+	}
+	if r.before == nil {
+		return false, nil
+	}
+	n := len(t.envelope.Value.Fields)
+	w.spansBefore, w.spansAfter = slices.Grow(w.spansBefore[:0], n)[:n], slices.Grow(w.spansAfter[:0], n)[:n]
+	if err := t.envelope.Value.Split(r.before, w.spansBefore); err != nil {
+		return false, err
+	}
+	if err := t.envelope.Value.Split(r.after, w.spansAfter); err != nil {
+		return false, err
+	}
+	for _, unique := range t.binder.Unique() {
+		for _, f := range unique.Fields {
+			b, a := w.spansBefore[f], w.spansAfter[f]
+			if !bytes.Equal(r.before[b.From:b.To], r.after[a.From:a.To]) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// keep writes rows whose unique values stay: upserts where the row exists,
+// inserts where it doesn't.
+func (w *writer) keep(ctx context.Context, t *boundTable, rows []row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	w.keys = w.keys[:0]
+	for _, r := range rows {
+		w.keys = append(w.keys, r.key)
+	}
+	present := make(map[string]bool, len(rows))
+	err := w.split(w.keys, func(keys [][]byte) error { return w.lookUp(ctx, t, keys, present) })
+	if err != nil {
+		return err
+	}
+	var insert, upsert [][]byte
+	for _, r := range rows {
+		if w.keyText, err = t.binder.AppendKeyText(w.keyText[:0], r.key); err != nil {
+			return err
+		}
+		if present[string(w.keyText)] {
+			upsert = append(upsert, r.after)
+		} else {
+			insert = append(insert, r.after)
+		}
+	}
+	if err := w.chunks(ctx, t, upsert, t.binder.AppendUpsert); err != nil {
+		return err
+	}
+	return w.chunks(ctx, t, insert, t.binder.AppendInsert)
+}
+
+// lookUp locks the rows of keys and notes which of them exist.
+func (w *writer) lookUp(ctx context.Context, t *boundTable, keys [][]byte, present map[string]bool) error {
+	var err error
+	if w.text, err = t.binder.AppendSelectKeys(w.text[:0], keys); err != nil {
+		return err
+	}
+	rows, err := w.conn.QueryContext(ctx, string(w.text))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	raw := make([]sql.RawBytes, len(columns))
+	into, cells := make([]any, len(columns)), make([][]byte, len(columns))
+	for i := range raw {
+		into[i] = &raw[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		for i := range raw {
+			cells[i] = raw[i]
+		}
+		if w.keyText, err = t.binder.AppendKeyTextFromResult(w.keyText[:0], cells); err != nil {
+			return err
+		}
+		present[string(w.keyText)] = true
+	}
+	return rows.Err()
+}
+
+// chunks runs the statement that build writes for all items, in as many pieces
+// as the server's max_allowed_packet asks for.
+func (w *writer) chunks(ctx context.Context, t *boundTable, items [][]byte, build func(dst []byte, items [][]byte) ([]byte, error)) error {
+	return w.split(items, func(items [][]byte) error {
+		var err error
+		if w.text, err = build(w.text[:0], items); err != nil {
+			return fmt.Errorf("table %s: %w", t.name, err)
+		}
+		if _, err = w.conn.ExecContext(ctx, string(w.text)); err != nil {
+			return &tableError{t.name, err}
+		}
+		return nil
+	})
+}
+
+// split calls do with runs of items that make a statement of moderate size.
+func (w *writer) split(items [][]byte, do func([][]byte) error) error {
+	// A literal takes at most about three times the bytes of its Avro form,
+	// short integers aside, which perItem makes up for.
+	const perItem, growth = 64, 3
+	limit := min(w.maxPacket/2, 4<<20)
+	for len(items) > 0 {
+		n, size := 0, int64(0)
+		for n < len(items) && (n == 0 || size < limit) {
+			size += int64(len(items[n]))*growth + perItem
+			n++
+		}
+		if n > 1 && size > limit {
+			n--
+		}
+		if err := do(items[:n]); err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// tableError says in which table a statement failed.
+type tableError struct {
+	table string
+	err   error
+}
+
+func (e *tableError) Error() string { return "table " + e.table + ": " + e.err.Error() }
+func (e *tableError) Unwrap() error { return e.err }
