@@ -42,7 +42,8 @@ type Binder struct {
 	unique []UniqueKey
 	texts  texts
 	// pairs is set where keys are compared column by column instead of by row
-	// constructor.
+	// constructor: MariaDB then misses rows whose column isn't utf8mb4, but
+	// the time that it takes for this longer form grows with its square.
 	pairs bool
 }
 
@@ -65,7 +66,7 @@ type UniqueKey struct {
 // column name. The error names every column that doesn't fit, and how to mend
 // it.
 func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect) (*Binder, error) {
-	b := &Binder{table: target, exact: true, pairs: dialect == MariaDB}
+	b := &Binder{table: target, exact: true}
 	var problems []error
 	bind := func(r *schemas.Record) []column {
 		cols := make([]column, len(r.Fields))
@@ -79,6 +80,11 @@ func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect)
 	}
 	b.row = bind(value)
 	problems = append(problems, b.checkMissing(value)...)
+	for _, u := range target.Unique {
+		if u.Name == "PRIMARY" { // so a primary key over a prefix is told
+			problems = append(problems, fmt.Errorf("the primary key has a prefix of a column, so two rows may be one to it: ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (...) over whole columns", qualified(target)))
+		}
+	}
 	if err := checkKey(value, key, target); err != nil {
 		problems = append(problems, err)
 	} else if len(problems) == 0 {
@@ -89,6 +95,7 @@ func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect)
 	}
 	for i := range b.key {
 		b.exact = b.exact && b.key[i].exactEquality()
+		b.pairs = b.pairs || dialect == MariaDB && len(b.key) > 1 && b.key[i].foreign
 	}
 	b.bindUnique(value)
 	return b, b.compileTexts(dialect)
@@ -185,11 +192,11 @@ func (b *Binder) compileTexts(dialect Dialect) error {
 		t.upsertTail = " AS " + alias
 	}
 	t.upsertTail += " ON DUPLICATE KEY UPDATE " + strings.Join(set, ",")
-	b.compileKeyTexts(table)
+	b.compileKeyTexts(table, dialect)
 	return nil
 }
 
-func (b *Binder) compileKeyTexts(table string) {
+func (b *Binder) compileKeyTexts(table string, dialect Dialect) {
 	var names, shown []string
 	for i := range b.key {
 		name := quote(b.key[i].name)
@@ -201,15 +208,23 @@ func (b *Binder) compileKeyTexts(table string) {
 		}
 		shown = append(shown, name)
 	}
+	// A list of keys is looked up by ranges only as long as the optimizer's
+	// memory for them suffices, which MySQL 8.0 has used up at a thousand keys
+	// of two columns; then it would read, and lock, the whole table.
+	hint := "/*+ SET_VAR(range_optimizer_max_mem_size=0) */ "
+	if dialect == MariaDB {
+		hint = ""
+	}
 	where := " WHERE "
 	switch {
+	case b.pairs:
 	case len(names) == 1:
 		where += names[0] + " IN ("
-	case !b.pairs:
+	default:
 		where += "(" + strings.Join(names, ",") + ") IN ("
 	}
-	b.texts.delete = "DELETE FROM " + table + where
-	b.texts.selectKeys = "SELECT " + strings.Join(shown, ",") + " FROM " + table + where
+	b.texts.delete = "DELETE " + hint + "FROM " + table + where
+	b.texts.selectKeys = "SELECT " + hint + strings.Join(shown, ",") + " FROM " + table + where
 }
 
 // Unique returns the unique keys of the target other than the primary key.
@@ -264,6 +279,11 @@ func (b *Binder) appendRow(dst, row []byte) ([]byte, error) {
 			err = errors.New("the value is NULL and the column is NOT NULL here")
 		case null:
 			dst, comma = append(append(dst, comma), "NULL"...), ','
+		case c.invalid && next < len(row) && row[next] == 0:
+			// In strict mode '' and 0 are refused, but '0' is read as index 0
+			// (not by MariaDB 10.11, which has no way to write it).
+			dst, comma = append(append(dst, comma), "'0'"...), ','
+			next++
 		default:
 			dst, next, err = c.appendLiteral(append(dst, comma), row, next)
 			comma = ','
@@ -300,20 +320,19 @@ func (b *Binder) appendKeys(dst []byte, keys [][]byte, head, tail string) ([]byt
 	}
 	start := len(dst)
 	dst = append(dst, head...)
-	pairs := b.pairs && len(b.key) > 1
 	var err error
 	for i, key := range keys {
 		switch {
-		case i > 0 && pairs:
+		case i > 0 && b.pairs:
 			dst = append(dst, " OR "...)
 		case i > 0:
 			dst = append(dst, ',')
 		}
-		if dst, err = b.appendKey(dst, key, pairs); err != nil {
+		if dst, err = b.appendKey(dst, key); err != nil {
 			return dst[:start], fmt.Errorf("writing a key of table %s: %w", b.table, err)
 		}
 	}
-	if !pairs {
+	if !b.pairs {
 		dst = append(dst, ')')
 	}
 	return append(dst, tail...), nil

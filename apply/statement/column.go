@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -25,6 +26,12 @@ type column struct {
 	generated     bool
 	fold          fold
 	form          form
+	// foreign is set for text that the column keeps in another character set
+	// than the statement has.
+	foreign bool
+	// invalid is set for an ENUM that lacks the label '': there the empty
+	// string is what the server shows for index 0, a value that isn't valid.
+	invalid bool
 }
 
 // form tells how a text becomes a literal.
@@ -48,7 +55,9 @@ func bindColumn(f *schemas.Field, target *schemas.Table, dialect Dialect) (colum
 		nullable: t.Nullable, generated: t.Generated, form: formOf(f.Kind)}
 	if f.Kind == schemas.KindString || f.Kind == schemas.KindEnum || f.Kind == schemas.KindEnumSet || f.Kind == schemas.KindJSON {
 		c.fold = foldOf(t.Collation)
+		c.foreign = t.Charset != "utf8mb4"
 	}
+	c.invalid = f.Kind == schemas.KindEnum && !slices.Contains(t.Values, "") && !slices.Contains(t.Values, "0")
 	if t.Generated {
 		// Never written, but a key may be made of it.
 		return c, nil

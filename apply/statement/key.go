@@ -13,7 +13,7 @@ import (
 
 // appendKey appends one key: `value`, `(value,value)` or, in pairs,
 // "(`a`=value AND `b`=value)".
-func (b *Binder) appendKey(dst, key []byte, pairs bool) ([]byte, error) {
+func (b *Binder) appendKey(dst, key []byte) ([]byte, error) {
 	at := 0
 	if len(b.key) > 1 {
 		dst = append(dst, '(')
@@ -22,12 +22,12 @@ func (b *Binder) appendKey(dst, key []byte, pairs bool) ([]byte, error) {
 	for i := range b.key {
 		c := &b.key[i]
 		switch {
-		case i > 0 && pairs:
+		case i > 0 && b.pairs:
 			dst = append(dst, " AND "...)
 		case i > 0:
 			dst = append(dst, ',')
 		}
-		if pairs {
+		if b.pairs {
 			dst = append(append(dst, c.quoted...), '=')
 		}
 		if dst, at, err = c.appendLiteral(dst, key, at); err != nil {
@@ -110,6 +110,11 @@ func (c *column) appendPrinted(dst, text []byte) ([]byte, error) {
 		}
 		for len(text) > 1 && text[0] == '0' && text[1] != '.' {
 			text = text[1:]
+		}
+	case schemas.Year:
+		// The driver reads YEAR as a number, which has no leading zeros.
+		for range 4 - len(text) {
+			dst = append(dst, '0')
 		}
 	case schemas.Float, schemas.Double:
 		v, err := strconv.ParseFloat(string(text), 64)
