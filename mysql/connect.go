@@ -56,7 +56,7 @@ func connectHint(address, user string, err error) string {
 		}
 		account := quoteString(user) + "@" + quoteString(from)
 		return fmt.Sprintf("set mysql.user and mysql.password to an account that exists, or make one as an administrator: "+
-			"CREATE USER %s IDENTIFIED BY '<password>'; GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO %s; then run duplex check for the rest", account, account)
+			"CREATE USER %s IDENTIFIED BY '<password>'; GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO %s; then run duplex check for the rest (an account that requires SSL refuses mysql.tls: off in the same words)", account, account)
 	case errors.As(err, &server):
 		return FaultOf(server.Number, server.Message).Hint
 	case errors.Is(err, sqldriver.ErrNoTLS):

@@ -34,6 +34,7 @@ var serverErrors = map[uint16]serverError{
 	// The server can't at the moment: slowly again.
 	1021: {name: "ER_DISK_FULL", class: Retry, waiting: true, why: "the server's disk is full", hint: "free space on the server's disk"},
 	1114: {name: "ER_RECORD_FILE_FULL", class: Retry, waiting: true, why: "the server's disk or tablespace is full", hint: "free space on the server's disk"},
+	1030: {name: "ER_GET_ERRNO", class: Stop, why: "the storage engine failed", hint: "see the server's error log"}, // Waiting if the disk is full
 	1037: {name: "ER_OUTOFMEMORY", class: Retry, waiting: true, why: "the server is out of memory"},
 	1040: {name: "ER_CON_COUNT_ERROR", class: Retry, waiting: true, why: "the server has too many connections", hint: "SET PERSIST max_connections=<more>, or close idle ones"},
 	1041: {name: "ER_OUT_OF_RESOURCES", class: Retry, waiting: true, why: "the server is out of memory"},
@@ -92,6 +93,7 @@ var serverErrors = map[uint16]serverError{
 	1526: {name: "ER_NO_PARTITION_FOR_GIVEN_VALUE", class: Stop, detail: masked, why: "the table has no partition for the row", hint: "make the partitions equal on both sides"},
 	1690: {name: "ER_DATA_OUT_OF_RANGE", class: Stop, detail: masked, why: "a computed number is out of range"},
 	3105: {name: "ER_NON_DEFAULT_VALUE_FOR_GENERATED_COLUMN", class: Stop, why: "the column is generated on this side only", hint: "make the column's definition equal on both sides"},
+	3988: {name: "ER_IMPOSSIBLE_STRING_CONVERSION", class: Stop, detail: masked, why: "the column's character set can't hold the value", hint: "make the column's character set equal on both sides"},
 	3140: {name: "ER_INVALID_JSON_TEXT", class: Stop, detail: afterCol, why: "the JSON column takes no such text"},
 	3141: {name: "ER_INVALID_JSON_TEXT_IN_PARAM", class: Stop, detail: masked, why: "a JSON function takes no such text"},
 
