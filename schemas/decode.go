@@ -310,18 +310,15 @@ func (c *cursor) present() bool {
 }
 
 // items reports whether an array has one more item, and steps to it. A count
-// greater than the bytes that are left is refused: no item is empty.
+// that isn't true does no harm: no item is empty, so the bytes end first.
 func (c *cursor) items() bool {
 	if c.err == nil && c.left == 0 {
 		if c.left = c.long(); c.left < 0 { // the form with the block's size in bytes
 			c.left = -c.left
 			c.long()
 		}
-		if c.err == nil && (c.left < 0 || c.left > int64(len(c.b)-c.at)) {
-			c.err = ErrTruncated
-		}
 	}
-	if c.err != nil || c.left == 0 {
+	if c.err != nil || c.left <= 0 {
 		c.left = 0
 		return false
 	}

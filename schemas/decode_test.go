@@ -1,6 +1,8 @@
 package schemas
 
 import (
+	"bytes"
+	"math"
 	"strings"
 	"testing"
 )
@@ -171,6 +173,24 @@ func TestImagesMustGoWithOp(t *testing.T) {
 	value := fuzzValue()
 	if n := testing.AllocsPerRun(100, func() { _ = r.Decode(value, &d) }); n != 0 {
 		t.Errorf("Decode allocates %g times", n)
+	}
+}
+
+func TestMalformedIntegers(t *testing.T) {
+	ff := func(n int, last ...byte) []byte { return append(bytes.Repeat([]byte{0xff}, n), last...) }
+	if v, _, err := ReadLong(ff(9, 1), 0); err != nil || v != math.MinInt64 {
+		t.Errorf("the smallest long is read as %d, %v", v, err)
+	}
+	for _, bad := range [][]byte{nil, {0x80}, ff(9), ff(9, 2), ff(10, 1), ff(20)} {
+		if v, _, err := ReadLong(bad, 0); err == nil {
+			t.Errorf("%x is read as %d", bad, v)
+		}
+	}
+	if v, _, err := ReadInt(AppendLong(nil, 1<<31), 0); err == nil {
+		t.Errorf("2^31 is read as the int %d", v)
+	}
+	if _, _, err := ReadLong([]byte{2}, 1); err == nil {
+		t.Error("a long is read past the end")
 	}
 }
 

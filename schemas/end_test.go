@@ -69,7 +69,7 @@ func TestEndAgainstGoavro(t *testing.T) {
 			t.Fatalf("\n got %+v\nwant %+v", *into, *e)
 		}
 		for i := range got {
-			if err := ReadEnd(got[:i], &End{}); err == nil {
+			if err := ReadEnd(got[:i:i], &End{}); err == nil {
 				t.Fatalf("the first %d of %d bytes are taken for a whole record", i, len(got))
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/linkedin/goavro/v2"
 	"pgregory.net/rapid"
@@ -111,7 +112,7 @@ func nativeChange(ns string, t *Table, region, engine, version string, c *Change
 		snapshot = "false"
 	}
 	source := map[string]any{
-		"version": version, "connector": engine, "name": region, "ts_ms": floorDiv(s.TsMicros, 1000),
+		"version": version, "connector": engine, "name": region, "ts_ms": time.UnixMicro(s.TsMicros).UnixMilli(),
 		"snapshot": map[string]any{"string": snapshot}, "db": t.DB, "sequence": nil,
 		"ts_us": map[string]any{"long": s.TsMicros}, "ts_ns": map[string]any{"long": s.TsMicros * 1000},
 		"table": map[string]any{"string": t.Name}, "server_id": int64(s.ServerID), "gtid": optionalNative("string", s.GTID),
@@ -125,7 +126,7 @@ func nativeChange(ns string, t *Table, region, engine, version string, c *Change
 	}
 	native := map[string]any{
 		"before": rowOrNil(before), "after": rowOrNil(after), "source": source, "transaction": nil, "op": string(c.Op),
-		"ts_ms": map[string]any{"long": floorDiv(c.NowMicros, 1000)}, "ts_us": map[string]any{"long": c.NowMicros}, "ts_ns": map[string]any{"long": c.NowMicros * 1000},
+		"ts_ms": map[string]any{"long": time.UnixMicro(c.NowMicros).UnixMilli()}, "ts_us": map[string]any{"long": c.NowMicros}, "ts_ns": map[string]any{"long": c.NowMicros * 1000},
 	}
 	if c.TxID != "" {
 		native["transaction"] = map[string]any{"event.block": map[string]any{
@@ -210,6 +211,9 @@ func checkDecoded(t *rapid.T, reader *EnvelopeReader, value []byte, table *Table
 			}
 			at = sp.To
 		}
+		if err := reader.Value.Split(append(bytes.Clone(row), 0), spans); err == nil {
+			t.Fatal("a byte after the row is taken")
+		}
 		if at != len(row) {
 			t.Fatalf("the spans end at %d of %d", at, len(row))
 		}
@@ -218,7 +222,8 @@ func checkDecoded(t *rapid.T, reader *EnvelopeReader, value []byte, table *Table
 		t.Fatal("a byte after the envelope is taken")
 	}
 	for i := range value {
-		if err := reader.Decode(value[:i], &d); err == nil {
+		// Clipped, so that reading past the end panics.
+		if err := reader.Decode(value[:i:i], &d); err == nil {
 			t.Fatalf("the first %d of %d bytes are taken for a whole envelope", i, len(value))
 		}
 	}
