@@ -1,16 +1,12 @@
 package binlog
 
 import (
-	"errors"
 	"fmt"
 	"unicode/utf8"
 )
 
 // charsetHint is the mend for a column in a character set not handled yet.
 const charsetHint = "ALTER TABLE … MODIFY the column with CHARACTER SET utf8mb4"
-
-// errCharset says that the bytes of a text aren't of its character set.
-var errCharset = errors.New("bytes that its character set doesn't have")
 
 // maxBytes is the most bytes that a character of the set takes.
 func maxBytes(charset string) int {
@@ -87,12 +83,12 @@ func toUTF8(charset string, label []byte) (string, error) {
 	switch charset {
 	case "utf8mb4", "utf8mb3", "utf8":
 		if !utf8.Valid(label) {
-			return "", errCharset
+			return "", ErrCharset
 		}
 		return string(label), nil
 	case "ascii", "binary":
 		if !isASCII(label) {
-			return "", errCharset
+			return "", ErrCharset
 		}
 		return string(label), nil
 	case "latin1":

@@ -134,6 +134,14 @@ type oracle struct {
 	collations map[uint64]Collation
 	want       *schemas.Table
 	images     int
+	versions   map[uint64]*version // by table id
+}
+
+// version is what is compiled from one TABLE_MAP event.
+type version struct {
+	table      *schemas.Table
+	decoder    *RowDecoder
+	value, key *goavro.Codec
 }
 
 func newOracle(t *testing.T, s *source, table string) *oracle {
@@ -141,11 +149,14 @@ func newOracle(t *testing.T, s *source, table string) *oracle {
 	if err != nil || len(tables) != 1 {
 		t.Fatalf("loading d.%s: %v, %v", table, tables, err)
 	}
-	return &oracle{collations: s.collations(t), want: tables[0]}
+	return &oracle{collations: s.collations(t), want: tables[0], versions: map[uint64]*version{}}
 }
 
-func (o *oracle) check(t *testing.T, ev rowsEvent, selected [][]any, inserted map[uint64][]byte) {
+func (o *oracle) version(t *testing.T, ev rowsEvent) *version {
 	t.Helper()
+	if v := o.versions[ev.TableID]; v != nil {
+		return v
+	}
 	table, err := TableFromMap(ev.Table, o.collations)
 	if err != nil {
 		t.Fatal(err)
@@ -155,13 +166,23 @@ func (o *oracle) check(t *testing.T, ev rowsEvent, selected [][]any, inserted ma
 	if err != nil {
 		t.Fatal(err)
 	}
-	value, key := codecs(t, table)
+	v := &version{table: table, decoder: d}
+	v.value, v.key = codecs(t, table)
+	o.versions[ev.TableID] = v
+	return v
+}
+
+func (o *oracle) check(t *testing.T, ev rowsEvent, selected [][]any, inserted map[uint64][]byte) {
+	t.Helper()
+	v := o.version(t, ev)
+	table, d, value, key := v.table, v.decoder, v.value, v.key
 
 	rest, present, spans := ev.images, ev.ColumnBitmap1, make([]Span, d.KeyLen())
 	for i, row := range ev.Rows {
 		if len(ev.ColumnBitmap2) > 0 && i%2 == 1 {
 			present = ev.ColumnBitmap2
 		}
+		var err error
 		out := []byte("before")
 		if out, rest, err = d.Decode(out, rest, present, spans); err != nil {
 			t.Fatal(err)

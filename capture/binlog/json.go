@@ -3,7 +3,6 @@ package binlog
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"math"
 	"strconv"
 
@@ -39,8 +38,6 @@ const (
 
 // maxJSONDepth is the server's own limit.
 const maxJSONDepth = 100
-
-var errJSONDepth = errors.New("its JSON is nested deeper than 100")
 
 // compileJSON picks the step of JSON.
 func compileJSON(meta uint16) (column, error) {
@@ -113,7 +110,7 @@ func (r *jsonReader) value(dst []byte, typ byte, data []byte, depth int) ([]byte
 	switch typ {
 	case jsonSmallObject, jsonLargeObject, jsonSmallArray, jsonLargeArray:
 		if depth > maxJSONDepth {
-			return nil, errJSONDepth
+			return nil, ErrJSONDepth
 		}
 		return r.container(dst, typ, data, depth)
 	case jsonString:

@@ -21,6 +21,10 @@ var (
 	ErrZeroDate = errors.New("a date whose month or day is zero is not carried yet")
 	// ErrInvalidDate: a date that no calendar has, such as 2021-02-31.
 	ErrInvalidDate = errors.New("a date that the calendar doesn't have is not carried yet")
+	// ErrCharset: bytes that the column's character set doesn't have.
+	ErrCharset = errors.New("bytes that its character set doesn't have")
+	// ErrJSONDepth: JSON nested deeper than the server itself allows.
+	ErrJSONDepth = errors.New("its JSON is nested deeper than 100")
 	// ErrPartialImage: the row image lacks columns.
 	ErrPartialImage = errors.New("the row image lacks columns: SET PERSIST binlog_row_image='FULL' (MariaDB: SET GLOBAL binlog_row_image='FULL', and the same in its option file), let open sessions reconnect, and take a new snapshot of the table")
 )
@@ -31,7 +35,7 @@ type ValueError struct {
 	DB, Table string
 	// Column is empty where the row as a whole is meant.
 	Column string
-	// Err is the kind: one of the errors above, or what else is wrong with it.
+	// Err is one of the errors above.
 	Err error
 }
 
@@ -164,7 +168,7 @@ func (d *RowDecoder) Decode(dst, src, present []byte, key []Span) (out, rest []b
 	for i := range d.columns {
 		c := &d.columns[i]
 		if nulls[i>>3]&(1<<(i&7)) != 0 {
-			if !c.nullable {
+			if !c.nullable || c.key >= 0 {
 				return nil, nil, d.fail(d.table.Columns[i].Name, ErrMalformed)
 			}
 			dst = append(dst, 0) // branch 0 of ["null", T]

@@ -22,7 +22,7 @@ type source struct {
 	conn *sql.Conn
 }
 
-func startSource(t *testing.T, version testbed.Part) *source {
+func startSource(t testing.TB, version testbed.Part) *source {
 	t.Helper()
 	s := &source{MySQL: testbed.New(t).MySQL(t, version)}
 	conn, err := s.DB().Conn(t.Context())
@@ -36,7 +36,7 @@ func startSource(t *testing.T, version testbed.Part) *source {
 	return s
 }
 
-func (s *source) exec(t *testing.T, statement string) {
+func (s *source) exec(t testing.TB, statement string) {
 	t.Helper()
 	if _, err := s.conn.ExecContext(t.Context(), statement); err != nil {
 		t.Fatalf("%.200s: %v", statement, err)
@@ -44,7 +44,7 @@ func (s *source) exec(t *testing.T, statement string) {
 }
 
 // position is where the binlog ends now.
-func (s *source) position(t *testing.T) mysql.Position {
+func (s *source) position(t testing.TB) mysql.Position {
 	t.Helper()
 	var last mysql.Position
 	rows, err := s.conn.QueryContext(t.Context(), "SHOW BINARY LOGS")
@@ -69,7 +69,7 @@ func (s *source) position(t *testing.T) mysql.Position {
 }
 
 // collations asks the server for its collation ids.
-func (s *source) collations(t *testing.T) map[uint64]Collation {
+func (s *source) collations(t testing.TB) map[uint64]Collation {
 	t.Helper()
 	query := "SELECT ID, COLLATION_NAME, CHARACTER_SET_NAME FROM information_schema.COLLATIONS"
 	if s.IsMariaDB() {
@@ -104,19 +104,19 @@ type rowsEvent struct {
 }
 
 // binlog returns the rows events between two positions of one binlog file.
-func (s *source) binlog(t *testing.T, from, to mysql.Position) []rowsEvent {
+func (s *source) binlog(t testing.TB, from, to mysql.Position) []rowsEvent {
 	t.Helper()
 	return s.binlogWith(t, from, to, (*replication.RowsEvent).DecodeData)
 }
 
 // headers does the same without go-mysql's reading of the rows, for tables
 // that it can't read.
-func (s *source) headers(t *testing.T, from, to mysql.Position) []rowsEvent {
+func (s *source) headers(t testing.TB, from, to mysql.Position) []rowsEvent {
 	t.Helper()
 	return s.binlogWith(t, from, to, func(*replication.RowsEvent, int, []byte) error { return nil })
 }
 
-func (s *source) binlogWith(t *testing.T, from, to mysql.Position, decode func(*replication.RowsEvent, int, []byte) error) (events []rowsEvent) {
+func (s *source) binlogWith(t testing.TB, from, to mysql.Position, decode func(*replication.RowsEvent, int, []byte) error) (events []rowsEvent) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {

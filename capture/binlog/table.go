@@ -281,9 +281,6 @@ func (b *mapReader) readKey() error {
 			return b.refuse(int(column), "the primary key has only a prefix of it, so that two of its values can be one key",
 				fmt.Sprintf("ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (…) with the whole of %s", b.table, c.Name))
 		}
-		if c.Nullable {
-			return b.refuse(int(column), "its TABLE_MAP event is malformed: a nullable column in the primary key", "")
-		}
 		b.table.Key = append(b.table.Key, int(column))
 	}
 	return nil

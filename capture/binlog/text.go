@@ -88,7 +88,7 @@ func stepASCII(c *column, dst, src []byte) ([]byte, int, error) {
 		return nil, 0, err
 	}
 	if !isASCII(value) {
-		return nil, 0, errCharset
+		return nil, 0, ErrCharset
 	}
 	dst = binary.AppendVarint(dst, int64(len(value)))
 	return append(dst, value...), n, nil
