@@ -16,9 +16,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// canaryPatience is how long a canary may take to come back before the next
-// is sent: a capture that has never run begins after it.
-const canaryPatience = 10 * time.Second
+// A canary that doesn't come back is followed by another, since a capture that
+// has never run begins after the first. The pause between them doubles.
+const (
+	firstPatience = time.Second
+	lastPatience  = 30 * time.Second
+)
 
 // proveMark proves that the region's own capture knows an apply transaction by
 // its marker, before a row is written: a canary transaction must come back on
@@ -26,17 +29,26 @@ const canaryPatience = 10 * time.Second
 // the capture doesn't run.
 func (st *Stream) proveMark(ctx context.Context, target *sql.DB, p *progress) error {
 	st.service.Enter(supervise.Checking, fmt.Errorf("waiting for the capture of region %s to return the canary", st.cfg.Process.Region))
-	c := &canary{stream: st, target: target, progress: p}
+	c := &canary{stream: st, target: target, progress: p, sent: map[string]bool{}}
 	defer c.close()
-	for {
+	for patience := firstPatience; ; patience = min(2*patience, lastPatience) {
 		if err := c.open(ctx); err != nil {
-			return err
+			if supervise.IsPermanent(err) || ctx.Err() != nil {
+				return err
+			}
+			st.service.Enter(supervise.Checking, err)
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(250 * time.Millisecond):
+			}
+			continue
 		}
 		token := rand.Text()
 		if err := c.write(ctx, token); err != nil {
 			return err
 		}
-		end, err := c.await(ctx, token)
+		end, err := c.await(ctx, patience)
 		switch {
 		case err != nil:
 			return err
@@ -56,6 +68,7 @@ type canary struct {
 	progress *progress
 	client   *kgo.Client
 	registry *schemas.Registry
+	sent     map[string]bool // tokens
 }
 
 func (c *canary) close() {
@@ -120,15 +133,16 @@ func (c *canary) write(ctx context.Context, token string) error {
 	if err != nil {
 		return classify(err)
 	}
+	c.sent[token] = true
 	if err := tx.Commit(); err != nil {
 		return classify(err)
 	}
 	return nil
 }
 
-// await reads the spine until the token comes back; nil if it takes too long.
-func (c *canary) await(ctx context.Context, token string) (*schemas.End, error) {
-	limited, cancel := context.WithTimeout(ctx, canaryPatience)
+// await reads the spine until a token comes back; nil if it takes too long.
+func (c *canary) await(ctx context.Context, patience time.Duration) (*schemas.End, error) {
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		fetches := c.client.PollFetches(limited)
@@ -153,7 +167,7 @@ func (c *canary) await(ctx context.Context, token string) (*schemas.End, error) 
 			if err != nil {
 				return nil, fmt.Errorf("waiting for the canary: reading %s@%d: %w", r.Topic, r.Offset, err)
 			}
-			if end.Canary == token {
+			if c.sent[end.Canary] {
 				return &end, nil
 			}
 		}

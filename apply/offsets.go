@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"duplex/internal/failpoint"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // offsets are positions in partitions: the offset to read next.
@@ -54,7 +56,7 @@ func (c *committer) load(ctx context.Context) (checkpoint, error) {
 	if err == nil {
 		err = found.Error()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return checkpoint{}, fmt.Errorf("reading offsets of group %s: %w", c.group, err)
 	}
 	at := checkpoint{offsets: offsets{}}

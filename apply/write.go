@@ -215,11 +215,13 @@ func (w *writer) chunks(ctx context.Context, t *boundTable, items [][]byte, buil
 func (w *writer) split(items [][]byte, do func([][]byte) error) error {
 	// A literal takes at most about three times the bytes of its Avro form,
 	// short integers aside, which perItem makes up for.
-	const perItem, growth = 64, 3
+	// Servers give range look-ups up for a scan, which would lock the table,
+	// when a statement has very many keys.
+	const perItem, growth, maxItems = 64, 3, 1000
 	limit := min(w.maxPacket/2, 4<<20)
 	for len(items) > 0 {
 		n, size := 0, int64(0)
-		for n < len(items) && (n == 0 || size < limit) {
+		for n < min(len(items), maxItems) && (n == 0 || size < limit) {
 			size += int64(len(items[n]))*growth + perItem
 			n++
 		}

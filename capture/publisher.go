@@ -29,7 +29,7 @@ const (
 	deliveryTimeout = 30 * time.Second
 	// maxInFlight bounds what waits for Kafka, in bytes; a larger row goes
 	// alone. It also bounds a batch, which a reader must unpack whole.
-	maxInFlight = 8 << 20
+	maxInFlight = 4 << 20
 )
 
 // publisher writes records to Kafka in transactions. One transaction holds
@@ -60,6 +60,7 @@ func newPublisher(ctx context.Context, cfg config.Kafka, region change.Region) (
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytesFn(func(string) int32 { return topics.MaxMessage }),
 		kgo.MaxBufferedRecords(maxInFlight), // ours is the bound: inFlight
+		kgo.BrokerMaxWriteBytes(topics.MaxMessage+1<<20),
 		kgo.ProducerLinger(0),
 	)...)
 	if err != nil {

@@ -1,0 +1,8 @@
+package main
+
+import "errors"
+
+type demoCommand struct{}
+
+// Run is filled in next.
+func (demoCommand) Run(*environment) error { return errors.New("not built yet") }

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"duplex/config"
+	"duplex/mysql"
+	"duplex/preflight"
+	"duplex/region"
+	"duplex/tasks"
+)
+
+// serviceFlags are the flags of run, capture and apply.
+type serviceFlags struct {
+	Config []string `short:"c" required:"" placeholder:"FILE" help:"Process file of the region."`
+	Task   []string `required:"" placeholder:"FILE" help:"Task file; may be given more than once."`
+}
+
+type captureFlags struct {
+	AcceptDDL []string `placeholder:"GTID" help:"Go on after the statement of this GTID, which removed rows and was run in the other regions too."`
+}
+
+type runCommand struct {
+	serviceFlags
+	captureFlags
+}
+
+// Run runs capture and apply.
+func (c *runCommand) Run(env *environment) error {
+	return c.serve(env, region.Capture|region.Apply, c.AcceptDDL)
+}
+
+type captureCommand struct {
+	serviceFlags
+	captureFlags
+}
+
+// Run runs capture.
+func (c *captureCommand) Run(env *environment) error {
+	return c.serve(env, region.Capture, c.AcceptDDL)
+}
+
+type applyCommand struct{ serviceFlags }
+
+// Run runs apply.
+func (c *applyCommand) Run(env *environment) error { return c.serve(env, region.Apply, nil) }
+
+// serve runs services until the process is told to end.
+func (f *serviceFlags) serve(env *environment, services region.Services, accept []string) error {
+	if len(f.Config) != 1 {
+		return fmt.Errorf("one process runs one region: -c was given %d times", len(f.Config))
+	}
+	process, err := config.Load(f.Config[0])
+	if err != nil {
+		return err
+	}
+	specs, err := loadTasks(f.Task, process)
+	if err != nil {
+		return err
+	}
+	log := env.logger()
+	r, err := region.Start(env.ctx, region.Config{
+		Process: process, Tasks: specs, Services: services, AcceptDDL: accept, Version: version(), Log: log,
+		Banner: func(text string) { fmt.Fprintln(env.stderr, text) },
+	})
+	if err != nil {
+		return err
+	}
+	err = refuseUnfit(env, r.Process(), specs)
+	if err == nil {
+		err = r.Run(env.ctx)
+	}
+	return errors.Join(err, r.Close())
+}
+
+// loadTasks reads the task files and refuses what isn't for this region, or
+// not built yet.
+func loadTasks(files []string, process *config.Process) ([]*tasks.Spec, error) {
+	var specs []*tasks.Spec
+	for _, file := range files {
+		spec, err := tasks.Load(file)
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(spec.Unsupported()...); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		mine := false
+		for _, r := range spec.Regions {
+			mine = mine || r == process.Region
+		}
+		if !mine {
+			return nil, fmt.Errorf("%s: regions: %v has not the region of the process file, %s", file, spec.Regions, process.Region)
+		}
+		specs = append(specs, spec)
+	}
+	return specs, nil
+}
+
+// refuseUnfit checks the region before its services run. A server that can't
+// be reached now is no reason: the services wait for it.
+func refuseUnfit(env *environment, process *config.Process, specs []*tasks.Spec) error {
+	ctx, cancel := context.WithTimeout(env.ctx, 30*time.Second)
+	defer cancel()
+	if err := reach(ctx, process); err != nil {
+		if mysql.Classify(err).Class == mysql.Stop {
+			return err
+		}
+		env.logger().Warn("not checked before the start", "error", err)
+		return nil
+	}
+	for _, spec := range specs {
+		report, err := preflight.Check(ctx, []*config.Process{process}, spec)
+		if err != nil {
+			env.logger().Warn("not checked before the start", "error", err)
+			return nil
+		}
+		refused := onlyRefused(report)
+		if len(refused.Findings) == 0 {
+			continue
+		}
+		var text strings.Builder
+		if err := refused.WriteText(&text); err != nil {
+			return err
+		}
+		return fmt.Errorf("task %s can't start in region %s:\n%s", spec.Task, process.Region, text.String())
+	}
+	return nil
+}
+
+// reach connects to the region's database once.
+func reach(ctx context.Context, process *config.Process) error {
+	db, err := mysql.Open(process.MySQL, mysql.Reading)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return db.PingContext(ctx)
+}
+
+// onlyRefused keeps what forbids the start and doesn't pass by itself.
+func onlyRefused(report *preflight.Report) *preflight.Report {
+	kept := &preflight.Report{}
+	for _, f := range report.Findings {
+		switch f.Code {
+		case "connection", "kafka", "registry":
+			continue // may come up yet
+		}
+		if f.Severity == preflight.Refuse {
+			kept.Findings = append(kept.Findings, f)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,70 @@
+package region
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// The metrics. They are read off the status when Prometheus asks, so that the
+// two can't disagree.
+var (
+	captureLabels = []string{"region"}
+	applyLabels   = []string{"task", "source", "target"}
+
+	captureState        = desc("capture_state", "1 for the state that the capture is in", append(captureLabels, "state")...)
+	captureRows         = desc("capture_rows_total", "changes of the region's own application that were published", captureLabels...)
+	captureApplied      = desc("capture_applied_rows_total", "changes published that apply had written for other regions", captureLabels...)
+	captureTransactions = desc("capture_transactions_total", "transactions published", captureLabels...)
+	captureLag          = desc("capture_lag_seconds", "time from commit to publication of the newest transaction", captureLabels...)
+	captureSeq          = desc("capture_seq", "number of the last local transaction published", captureLabels...)
+	captureQueue        = desc("capture_queue_bytes", "bytes read from the binlog and not yet published", captureLabels...)
+
+	applyState        = desc("apply_state", "1 for the state that the stream is in", append(applyLabels, "state")...)
+	applyRows         = desc("apply_rows_total", "changes of the source that were applied", applyLabels...)
+	applyTransactions = desc("apply_transactions_total", "transactions of the source that were applied", applyLabels...)
+	applyBatches      = desc("apply_batches_total", "database transactions that wrote them", applyLabels...)
+	applyRetries      = desc("apply_retries_total", "batches tried again after a deadlock or lock wait", applyLabels...)
+	applyEchoes       = desc("apply_echoes_filtered_total", "changes left out since another region than the source made them", applyLabels...)
+	applyLag          = desc("apply_lag_seconds", "time from commit in the source to visible in the target", append(applyLabels, "quantile")...)
+	applySeq          = desc("apply_seq", "number of the source's last transaction applied", applyLabels...)
+	applyQueue        = desc("apply_queue_bytes", "bytes fetched and not yet assembled", applyLabels...)
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("duplex_"+name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector. What there is depends on the
+// services that run, so nothing is promised.
+func (r *Region) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (r *Region) Collect(ch chan<- prometheus.Metric) {
+	put := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
+	}
+	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	s := r.Status()
+	if c := s.Capture; c != nil {
+		region := string(c.Region)
+		put(captureState, gauge, 1, region, string(c.State))
+		put(captureRows, counter, float64(c.Rows), region)
+		put(captureApplied, counter, float64(c.Applied), region)
+		put(captureTransactions, counter, float64(c.Transactions), region)
+		put(captureLag, gauge, float64(c.LagMillis)/1000, region)
+		put(captureSeq, gauge, float64(c.Seq), region)
+		put(captureQueue, gauge, float64(c.QueueBytes), region)
+	}
+	for i := range s.Apply {
+		a := &s.Apply[i]
+		task, source, target := a.Task, string(a.Source), string(a.Target)
+		put(applyState, gauge, 1, task, source, target, string(a.State))
+		put(applyRows, counter, float64(a.Rows), task, source, target)
+		put(applyTransactions, counter, float64(a.Transactions), task, source, target)
+		put(applyBatches, counter, float64(a.Batches), task, source, target)
+		put(applyRetries, counter, float64(a.Retries), task, source, target)
+		put(applyEchoes, counter, float64(a.Echoes), task, source, target)
+		put(applyLag, gauge, a.LagP50Millis/1000, task, source, target, "0.5")
+		put(applyLag, gauge, a.LagP95Millis/1000, task, source, target, "0.95")
+		put(applyLag, gauge, a.LagP99Millis/1000, task, source, target, "0.99")
+		put(applySeq, gauge, float64(a.Seq), task, source, target)
+		put(applyQueue, gauge, float64(a.QueueBytes), task, source, target)
+	}
+}

@@ -1,0 +1,203 @@
+// Package region runs the services of one region in one process: the capture
+// of its database, and for each task a stream from every other region.
+package region
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"duplex/apply"
+	"duplex/capture"
+	"duplex/change"
+	"duplex/config"
+	"duplex/console"
+	"duplex/embedded"
+	"duplex/supervise"
+	"duplex/tasks"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+)
+
+// Services says which services of the region run in this process.
+type Services uint8
+
+// The services; a process runs one or both.
+const (
+	Capture Services = 1 << iota
+	Apply
+)
+
+// Config says what to run.
+type Config struct {
+	Process   *config.Process
+	Tasks     []*tasks.Spec
+	Services  Services
+	AcceptDDL []string
+	Version   string
+	Log       *slog.Logger
+	// Banner is called once with what a user must be told, if anything.
+	Banner func(string)
+}
+
+// Region is one region's services.
+type Region struct {
+	cfg     Config
+	kafka   *embedded.Kafka
+	schemas *embedded.Registry
+	capture *capture.Capture
+	streams []*apply.Stream
+	console *console.Server
+}
+
+// Start opens what the process itself serves, the embedded Kafka and registry
+// if the process file asks for them and the console, and makes the services.
+// Run runs them; Close must be called after it.
+func Start(ctx context.Context, cfg Config) (*Region, error) {
+	process := *cfg.Process // the embedded services put their addresses in
+	cfg.Process = &process
+	r := &Region{cfg: cfg}
+	if err := r.start(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *Region) start(ctx context.Context) error {
+	if err := r.startEmbedded(ctx); err != nil {
+		return err
+	}
+	if r.cfg.Services&Capture != 0 {
+		r.capture = capture.New(capture.Config{
+			Process: r.cfg.Process, Captured: r.captured, AcceptDDL: r.cfg.AcceptDDL, Version: r.cfg.Version, Log: r.cfg.Log,
+		})
+	}
+	if r.cfg.Services&Apply != 0 {
+		for _, spec := range r.cfg.Tasks {
+			for _, source := range spec.Regions {
+				if source != r.cfg.Process.Region {
+					r.streams = append(r.streams, apply.New(apply.Config{Process: r.cfg.Process, Spec: spec, Source: source, Log: r.cfg.Log}))
+				}
+			}
+		}
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), r)
+	var err error
+	r.console, err = console.Start(r.cfg.Process.Listen, console.Pages{
+		Status: func() any { return r.Status() }, Ready: r.Ready,
+		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}).(http.Handler),
+	})
+	return err
+}
+
+// startEmbedded starts the Kafka and the registry of a trial.
+func (r *Region) startEmbedded(ctx context.Context) error {
+	p := r.cfg.Process
+	if p.Kafka.IsEmbedded() {
+		kafka, err := embedded.StartKafka(ctx, embedded.Options{
+			Dir: p.Kafka.Embedded.Dir, Listen: p.Kafka.Embedded.Listen, Retention: p.Kafka.Retention, Log: r.cfg.Log,
+		})
+		if err != nil {
+			return err
+		}
+		r.kafka = kafka
+		p.Kafka.Brokers = []string{kafka.Addr()}
+		r.cfg.Banner(embedded.Banner)
+	}
+	if p.Registry.IsEmbedded() {
+		registry, err := embedded.StartRegistry(ctx, embedded.Options{Dir: p.Registry.Embedded.Dir, Listen: p.Registry.Embedded.Listen, Log: r.cfg.Log})
+		if err != nil {
+			return err
+		}
+		r.schemas = registry
+		p.Registry.URL = registry.URL()
+	}
+	return nil
+}
+
+// captured reports whether a task of the region has the table.
+func (r *Region) captured(db, table string) bool {
+	return slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Tables.Match(db, table) })
+}
+
+// Process returns the process file's settings, with the addresses of the
+// embedded services put in.
+func (r *Region) Process() *config.Process { return r.cfg.Process }
+
+// Run runs the services until ctx ends, which drains them and gives nil. A
+// service that stops for good is shown by the status; the others go on.
+func (r *Region) Run(ctx context.Context) error {
+	r.cfg.Log.Info("running", "region", r.cfg.Process.Region, "status", "http://"+r.console.Addr()+"/status")
+	var services errgroup.Group
+	if r.capture != nil {
+		services.Go(func() error { return r.capture.Run(ctx) })
+	}
+	for _, stream := range r.streams {
+		services.Go(func() error { return stream.Run(ctx) })
+	}
+	served := make(chan error, 1)
+	go func() { served <- r.console.Serve() }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	_ = services.Wait() // a reason to stop was logged and shown when it came up
+	err := r.console.Close()
+	return errors.Join(err, <-served)
+}
+
+// Close ends what Start opened.
+func (r *Region) Close() error {
+	var errs []error
+	if r.schemas != nil {
+		errs = append(errs, r.schemas.Close())
+	}
+	if r.kafka != nil {
+		errs = append(errs, r.kafka.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Status is what /status shows.
+type Status struct {
+	Region  change.Region   `json:"region"`
+	Version string          `json:"version"`
+	Capture *capture.Status `json:"capture,omitempty"`
+	Apply   []apply.Status  `json:"apply,omitempty"`
+}
+
+// Status returns the status of all services.
+func (r *Region) Status() Status {
+	s := Status{Region: r.cfg.Process.Region, Version: r.cfg.Version}
+	if r.capture != nil {
+		c := r.capture.Status()
+		s.Capture = &c
+	}
+	for _, stream := range r.streams {
+		s.Apply = append(s.Apply, stream.Status())
+	}
+	return s
+}
+
+// Ready returns nil if every service streams.
+func (r *Region) Ready() error {
+	s := r.Status()
+	var errs []error
+	if c := s.Capture; c != nil && c.State != supervise.Streaming {
+		errs = append(errs, fmt.Errorf("capture of %s is %s: %s", c.Region, c.State, c.Error))
+	}
+	for i := range s.Apply {
+		if a := &s.Apply[i]; a.State != supervise.Streaming {
+			errs = append(errs, fmt.Errorf("apply of task %s from %s to %s is %s: %s", a.Task, a.Source, a.Target, a.State, a.Error))
+		}
+	}
+	return errors.Join(errs...)
+}

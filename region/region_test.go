@@ -1,0 +1,132 @@
+package region_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"duplex/change"
+	"duplex/config"
+	"duplex/internal/testbed"
+	"duplex/region"
+	"duplex/tasks"
+)
+
+var bed *testbed.Bed
+
+func TestMain(m *testing.M) { testbed.Main(m, &bed) }
+
+func TestSmoke(t *testing.T) {
+	var east, west *testbed.MySQL
+	bed.Together(t,
+		func(ctx context.Context) (err error) { east, err = bed.StartMySQL(ctx, testbed.MySQL97); return },
+		func(ctx context.Context) (err error) { west, err = bed.StartMySQL(ctx, testbed.MySQL97); return })
+	for _, m := range []*testbed.MySQL{east, west} {
+		exec(t, m.DB(), "CREATE DATABASE shop", "CREATE TABLE shop.orders (id bigint unsigned primary key, v varchar(100), at datetime(6), d decimal(12,2))")
+	}
+	spec, err := tasks.Parse("shop.yaml", []byte("task: shop\nregions: [east, west]\ntables: {include: ['shop.*']}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	first := process(t, "east", east, fmt.Sprintf("{brokers: [embedded], embedded: {dir: %s}}", filepath.Join(dir, "k")), fmt.Sprintf("{url: embedded, embedded: {dir: %s}}", filepath.Join(dir, "r")))
+	a := start(t, first, spec)
+	second := process(t, "west", west, fmt.Sprintf("{brokers: ['%s'], replication_factor: 1}", a.Process().Kafka.Brokers[0]), fmt.Sprintf("{url: '%s'}", a.Process().Registry.URL))
+	b := start(t, second, spec)
+	run(t, a)
+	run(t, b)
+	eventually(t, 20*time.Second, func() error {
+		if err := a.Ready(); err != nil {
+			return err
+		}
+		return b.Ready()
+	})
+	began := time.Now()
+	for i := range 100 {
+		exec(t, east.DB(), fmt.Sprintf("INSERT INTO shop.orders VALUES (%d, 'e%d', NOW(6), %d.25)", i, i, i))
+		exec(t, west.DB(), fmt.Sprintf("INSERT INTO shop.orders VALUES (%d, 'w%d', NOW(6), -%d.25)", 1000+i, i, i))
+	}
+	t.Log("written after", time.Since(began))
+	exec(t, east.DB(), "UPDATE shop.orders SET v = 'changed' WHERE id < 50", "DELETE FROM shop.orders WHERE id < 10", "UPDATE shop.orders SET id = id + 500 WHERE id BETWEEN 20 AND 30")
+	eventually(t, 20*time.Second, func() error { return equal(east.DB(), west.DB(), "shop.orders") })
+	t.Log("equal after", time.Since(began))
+	t.Logf("%+v %+v\n%+v\n%+v", *a.Status().Capture, *b.Status().Capture, a.Status().Apply[0], b.Status().Apply[0])
+}
+
+func exec(t testing.TB, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+func equal(a, b *sql.DB, table string) error {
+	var got [2]string
+	for i, db := range []*sql.DB{a, b} {
+		var n, sum string
+		if err := db.QueryRow("SELECT COUNT(*), COALESCE(SUM(CRC32(CONCAT_WS('|', id, v, at, d))),0) FROM "+table).Scan(&n, &sum); err != nil {
+			return err
+		}
+		got[i] = n + " rows, sum " + sum
+	}
+	if got[0] != got[1] {
+		return fmt.Errorf("%s: %s here, %s there", table, got[0], got[1])
+	}
+	return nil
+}
+
+func process(t testing.TB, name change.Region, m *testbed.MySQL, kafka, registry string) *config.Process {
+	t.Helper()
+	p, err := config.Parse("process.yaml", []byte(fmt.Sprintf("region: %s\nmysql: {address: '%s', user: root, password: '', tls: off}\nkafka: %s\nregistry: %s\n", name, m.Addr, kafka, registry)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Listen, p.Kafka.Embedded.Listen, p.Registry.Embedded.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	return p
+}
+
+func start(t testing.TB, p *config.Process, spec *tasks.Spec) *region.Region {
+	t.Helper()
+	r, err := region.Start(t.Context(), region.Config{Process: p, Tasks: []*tasks.Spec{spec}, Services: region.Capture | region.Apply,
+		Version: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Banner: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func run(t testing.TB, r *region.Region) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func eventually(t testing.TB, limit time.Duration, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s: %v", limit, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
