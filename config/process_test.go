@@ -272,6 +272,17 @@ func TestEverySettingHasAPath(t *testing.T) {
 	walk(reflect.TypeFor[Process]())
 }
 
+func TestEditDistance(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{{"region", "region", 0}, {"regoin", "region", 1}, {"region", "regions", 1}, {"", "tls", 3}, {"kafka", "mysql", 5}, {"ü", "u", 1}} {
+		if got := editDistance(test.a, test.b); got != test.want {
+			t.Errorf("from %q to %q: %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(minimal)
 	f.Add("a: &x [1]\nb: *x\n")

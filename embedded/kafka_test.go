@@ -62,7 +62,9 @@ func createTopic(t *testing.T, addr, topic string, partitions int32, settings ma
 	for name, value := range settings {
 		values[name] = &value
 	}
-	if _, err := kadm.NewClient(newClient(t, addr)).CreateTopic(testContext(t), partitions, 1, values, topic); err != nil {
+	client := newClient(t, addr)
+	defer client.Close()
+	if _, err := kadm.NewClient(client).CreateTopic(testContext(t), partitions, 1, values, topic); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -96,8 +98,11 @@ func record(topic string, partition int32, value string) *kgo.Record {
 // sees, by reading to each partition's end.
 func committed(t *testing.T, addr, topic string) []string {
 	t.Helper()
-	ctx := testContext(t)
-	client := newClient(t, addr, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	ctx, cancel := context.WithTimeout(testContext(t), 10*time.Second)
+	defer cancel()
+	client := newClient(t, addr, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond))
+	defer client.Close()
 	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
 	if err != nil {
 		t.Fatal(err)

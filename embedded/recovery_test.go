@@ -116,6 +116,77 @@ func TestSurvivingProducerIsNotToldThatItCommitted(t *testing.T) {
 	expect(t, committed(t, addr, "t"), "first")
 }
 
+// TestSurvivingProducerCanNotGoOn is the same with a producer that doesn't
+// notice the crash, and would commit the second half of its transaction.
+func TestSurvivingProducerCanNotGoOn(t *testing.T) {
+	dir := t.TempDir()
+	k := startKafka(t, dir, "127.0.0.1:0")
+	addr := k.Addr()
+	createTopic(t, addr, "t", 1, nil)
+	producer := newClient(t, addr, kgo.TransactionalID("a"))
+	begin(t, producer)
+	produce(t, producer, record("t", 0, "half"))
+	dir = crashImage(t, dir)
+	closeKafka(t, k)
+
+	k = startKafka(t, dir, addr)
+	defer closeKafka(t, k)
+	produced := producer.ProduceSync(testContext(t), record("t", 0, "rest")).FirstErr()
+	if err := producer.EndTransaction(testContext(t), kgo.TryCommit); err == nil && produced == nil {
+		t.Error("the second half is committed")
+	}
+	expect(t, committed(t, addr, "t"))
+	for id, p := range producersOf(t, dir) {
+		if p.Epoch == 0 {
+			t.Errorf("producer %d still has the epoch of the transaction that was open", id)
+		}
+	}
+}
+
+func producersOf(t *testing.T, dir string) map[int64]producer {
+	t.Helper()
+	l, err := readProducers(filepath.Join(crashImage(t, dir), "pids.log"))
+	if err != nil || len(l.byPID) == 0 {
+		t.Fatalf("producers %v, %v", l, err)
+	}
+	return l.byPID
+}
+
+// TestFramesAfterACut cuts a log anywhere: what is written afterwards must be
+// readable, and nothing that was whole be lost.
+func TestFramesAfterACut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	var whole []byte
+	ends := []int{0}
+	for i := range 4 {
+		whole = append(whole, frame([]byte(strings.Repeat("x", i*7)))...)
+		ends = append(ends, len(whole))
+	}
+	for cut := range len(whole) + 1 {
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before, err := readFrames(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := appendTo(path, frame([]byte("new"))); err != nil {
+			t.Fatal(err)
+		}
+		after, err := readFrames(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := 0
+		for kept+1 < len(ends) && ends[kept+1] <= cut {
+			kept++
+		}
+		if len(before) != kept || len(after) != kept+1 || string(after[kept]) != "new" {
+			t.Errorf("cut at %d of %v: %d entries, then %d with the new one", cut, ends, len(before), len(after))
+		}
+	}
+}
+
 // TestCutOffBatch cuts the files at every place where a crash may cut them.
 func TestCutOffBatch(t *testing.T) {
 	dir := t.TempDir()
@@ -151,6 +222,7 @@ func TestCutOffBatch(t *testing.T) {
 		begin(t, producer)
 		produce(t, producer, record("t", 0, "next"))
 		commit(t, producer)
+		producer.Close()
 		again := crashImage(t, dir)
 		closeKafka(t, k)
 		k = startKafka(t, again, "127.0.0.1:0")
