@@ -147,6 +147,10 @@ func TestJSONHostile(t *testing.T) {
 	if out, err := appendJSON(nil, bomb); !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrTruncated) {
 		t.Errorf("bomb: %v, %d bytes", err, len(out))
 	}
+	// A value behind the end of its array.
+	if _, err := appendJSON(nil, []byte{jsonSmallArray, 1, 0, 7, 0, jsonInt32, 7, 0, 1, 2, 3, 4}); !errors.Is(err, ErrTruncated) {
+		t.Errorf("value behind its array: %v", err)
+	}
 	// An array that is its own entry.
 	if _, err := appendJSON(nil, []byte{jsonSmallArray, 1, 0, 7, 0, jsonSmallArray, 0, 0}); !errors.Is(err, ErrMalformed) {
 		t.Errorf("array in itself: %v", err)

@@ -43,9 +43,39 @@ func TestDecodeEveryType(t *testing.T) {
 	if want := string(want[:10]) + strings.Repeat("\x00", len(table.Columns)-1); err != nil || string(out) != want || len(rest) != 0 {
 		t.Errorf("all NULL: got %x, %d left, %v", out, len(rest), err)
 	}
-	all[0] = 0xff
-	if _, _, err = d.Decode(nil, all, m.present(), key); !errors.Is(err, ErrMalformed) {
-		t.Errorf("NULL in the key: %v", err)
+}
+
+// TestDecodeNullKey: a NULL in the primary key can't be, whatever TABLE_MAP
+// says of the column.
+func TestDecodeNullKey(t *testing.T) {
+	for _, nullable := range []byte{0, 1} {
+		m := allTypes()
+		m.tm.NullBitmap[0] |= nullable
+		_, d := m.compile(t, madeCollations())
+		if _, _, err := d.Decode(nil, m.present(), m.present(), make([]Span, 1)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("nullable %d: %v", nullable, err)
+		}
+	}
+}
+
+// TestDecodePartialImage: an image without any one of the columns is refused.
+func TestDecodePartialImage(t *testing.T) {
+	m := allTypes()
+	table, d := m.compile(t, madeCollations())
+	nulls, image, _ := allTypesImage()
+	src := slices.Concat(nulls, image)
+	for i := range table.Columns {
+		present := m.present()
+		present[i/8] &^= 1 << (i % 8)
+		if _, _, err := d.Decode(nil, src, present, make([]Span, 1)); !errors.Is(err, ErrPartialImage) {
+			t.Errorf("without column %d: %v", i, err)
+		}
+	}
+	if _, _, err := d.Decode(nil, src, m.present()[1:], make([]Span, 1)); !errors.Is(err, ErrTruncated) {
+		t.Errorf("bitmap too short: %v", err)
+	}
+	if _, _, err := d.Decode(nil, src, m.present(), nil); err == nil {
+		t.Error("no room for the key, and no error")
 	}
 }
 
@@ -73,7 +103,7 @@ func TestDecodeMalformed(t *testing.T) {
 		column, value string
 		want          error
 	}{
-		{"dec64", string([]byte{0x82, 0x54, 0x0b, 0xe4, 0x00, 0x64}), ErrMalformed}, // .100
+		{"dec64", "\x80\x00\x00\x00\x00\x64", ErrMalformed}, // a hundred hundredths
 		{"b1", "\x02", ErrMalformed},
 		{"date", "\x00\x00\x00", ErrZeroDate},
 		{"date", "\x3d\x64\x0f", nil},            // 1970-01-29
@@ -81,6 +111,8 @@ func TestDecodeMalformed(t *testing.T) {
 		{"date", "\xff\xff\xff", ErrInvalidDate},
 		{"time0", "\x80\x00\x3c", ErrMalformed},
 		{"time0", "\xff\xff\xff", ErrMalformed},
+		{"time0", "\xb4\x6e\xfb", nil},          // 838:59:59
+		{"time0", "\xb4\x70\x00", ErrMalformed}, // 839:00:00
 		{"time0", "\x00\x00\x00", ErrMalformed},
 		{"time2", "\x80\x00\x00\x64", ErrMalformed},
 		{"time6", "\x80\x00\x00\x0f\x42\x40", ErrMalformed},
@@ -149,7 +181,7 @@ func TestDecimalWidths(t *testing.T) {
 	for bits := range uint(216) {
 		power := new(big.Int).Lsh(big.NewInt(1), bits)
 		for _, v := range []*big.Int{power, new(big.Int).Sub(power, big.NewInt(1)), new(big.Int).Neg(power), new(big.Int).Not(power)} {
-			for _, precision := range []int{18, 38, 65} {
+			for _, precision := range []int{18, 19, 38, 39, 65} {
 				if len(new(big.Int).Abs(v).String()) > precision {
 					continue
 				}
@@ -162,6 +194,24 @@ func TestDecimalWidths(t *testing.T) {
 					t.Errorf("%s as DECIMAL(%d): %x, %v; want %x", v, precision, out, err, want)
 				}
 			}
+		}
+	}
+}
+
+// TestDecimalMinusZero: were there one, it is zero.
+func TestDecimalMinusZero(t *testing.T) {
+	for _, precision := range []int{4, 20, 40} {
+		c, err := compileDecimal(&schemas.Column{Precision: precision, Scale: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed := bytes.Repeat([]byte{0xff}, c.decimal.size)
+		packed[0] = 0x7f
+		if out, _, err := c.step(&c, nil, packed); err != nil || string(out) != "\x02\x00" {
+			t.Errorf("DECIMAL(%d,2): %x, %v", precision, out, err)
+		}
+		if text, err := c.decimal.appendText(nil, packed); err != nil || string(text) != "0.00" {
+			t.Errorf("DECIMAL(%d,2): text %s, %v", precision, text, err)
 		}
 	}
 }
