@@ -82,15 +82,9 @@ func (l *lease) keep(ctx context.Context) error {
 	}
 }
 
-// release gives the lease back at once: the connection must not return to the
-// pool with it.
-func (l *lease) release() {
-	_ = l.conn.Raw(func(any) error { return errReleased })
-	l.conn.Close()
-}
-
-// errReleased makes database/sql throw the connection away.
-var errReleased = fmt.Errorf("released: %w", sql.ErrConnDone)
+// release gives the lease back. Closing the pool after it closes the
+// connection, which is what frees the lock.
+func (l *lease) release() { l.conn.Close() }
 
 // takeOver raises the epoch, makes the workers' rows, and returns the last
 // transaction that was applied. It is called by the holder of the lease.

@@ -83,6 +83,7 @@ func (st *Stream) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	st.applied(applied)
 	if err := st.proveMark(ctx, target, p); err != nil {
 		return err
 	}
@@ -503,6 +504,7 @@ func (s *session) position() checkpoint {
 func (s *session) save(ctx context.Context) error {
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
+	unreachable := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -514,8 +516,13 @@ func (s *session) save(ctx context.Context) error {
 			case errors.As(err, &reset):
 				return err
 			case err != nil && ctx.Err() == nil:
-				// Only a hint: what was applied is in duplex.progress.
-				s.st.cfg.Log.Debug("offsets not committed", "error", err)
+				// The offsets are a hint, but that Kafka can't be reached must
+				// show: its client waits for it without a word.
+				unreachable = true
+				s.st.service.Enter(supervise.Retrying, err)
+			case err == nil && unreachable:
+				unreachable = false
+				s.st.service.Enter(supervise.Streaming, nil)
 			}
 		}
 	}

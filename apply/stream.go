@@ -111,6 +111,13 @@ func (st *Stream) awaitLease(ctx context.Context, p *progress, target *sql.DB) (
 	}
 }
 
+// applied notes what had been applied before this session.
+func (st *Stream) applied(seq change.Seq) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.seq = max(st.seq, seq)
+}
+
 // wrote counts a batch that is committed.
 func (st *Stream) wrote(b *batch) {
 	now := time.Now()

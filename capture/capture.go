@@ -12,6 +12,7 @@ package capture
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,9 @@ type Capture struct {
 	cfg     Config
 	service *supervise.Service
 
+	instance string // of this process, in the positions it saves
+	claimed  bool   // a session has saved one
+
 	queueBytes   queueGauge
 	rows         atomic.Int64 // local changes published
 	applied      atomic.Int64 // changes published that apply had written here
@@ -65,7 +69,7 @@ type progress struct {
 // New makes a capture; Run runs it.
 func New(cfg Config) *Capture {
 	cfg.Log = cfg.Log.With("service", "capture", "region", cfg.Process.Region)
-	return &Capture{cfg: cfg, service: supervise.New(cfg.Log)}
+	return &Capture{cfg: cfg, service: supervise.New(cfg.Log), instance: rand.Text()}
 }
 
 // Run captures until ctx ends, which gives nil, or capture can't go on, which

@@ -104,7 +104,6 @@ func (e *encoder) record(t *table, row []byte, key []binlog.Span, txn *transacti
 	}
 	r := e.arena.record()
 	r.Topic, r.Key, r.Headers = t.topic, e.arena.keep(buf), txn.headers
-	r.Timestamp = txn.commit
 	r.Partition = t.partition(r)
 	return r
 }

@@ -141,7 +141,9 @@ func (p *publisher) commit(ctx context.Context) error {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch), errors.Is(err, kerr.TransactionalIDNotFound):
-		return supervise.Permanent(fmt.Errorf("another capture of this region has taken over: %w; mend: run one capture for each region; if this is the one to keep, stop the other and restart this one", err))
+		// Another capture, or a transaction that was open too long: the next
+		// session finds out which.
+		return fmt.Errorf("kafka has given this capture's place away: %w", err)
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
 		return supervise.Permanent(fmt.Errorf("the topic was deleted while capture wrote to it: %w; mend: find out what was lost with it, compare the regions, then restart: the topic is made anew", err))
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):

@@ -28,6 +28,8 @@ const (
 	// idleSave is how often a position is saved that moved without anything
 	// being published.
 	idleSave = 5 * time.Second
+	// slowCommit is when a commit that Kafka doesn't answer shows in the state.
+	slowCommit = 3 * time.Second
 )
 
 // session is one run of capture, from one connection to the database and one
@@ -65,13 +67,20 @@ func (c *Capture) session(ctx context.Context) error {
 	if err != nil {
 		return supervise.Permanent(err)
 	}
+	positions, err := newPositionLog(ctx, registry)
+	if err != nil {
+		return err
+	}
+	if err := c.checkNotReplaced(ctx, positions); err != nil {
+		return err
+	}
 	publisher, err := newPublisher(ctx, cfg.Kafka, cfg.Region)
 	if err != nil {
 		return err
 	}
 	defer publisher.close()
 	s := &session{
-		c: c, publisher: publisher, events: queue.New[*binlog.Event](queueBytes),
+		c: c, publisher: publisher, positions: positions, events: queue.New[*binlog.Event](queueBytes),
 		spine: topics.Spine(cfg.Region), saved: time.Now(),
 		tables: tables{
 			region: cfg.Region, engine: cfg.Engine, version: c.cfg.Version, kafka: cfg.Kafka,
@@ -79,9 +88,6 @@ func (c *Capture) session(ctx context.Context) error {
 		},
 	}
 	if err := s.prepareSpine(ctx, registry); err != nil {
-		return err
-	}
-	if s.positions, err = newPositionLog(ctx, registry); err != nil {
 		return err
 	}
 	if err := s.restore(ctx, server); err != nil {
@@ -140,9 +146,7 @@ func (s *session) restore(ctx context.Context, server *mysql.Server) error {
 			return supervise.Permanent(err)
 		}
 		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String())
-		// Saved at once: what commits from now on is never missed, whenever
-		// the first session ends.
-		return s.commit(ctx)
+		return s.claim(ctx)
 	}
 	if saved.Engine != cfg.Engine {
 		return supervise.Permanent(fmt.Errorf("the saved position of region %s is of engine %s, the process file says %s; mend: correct the process file, or use a new region id", cfg.Region, saved.Engine, cfg.Engine))
@@ -155,7 +159,35 @@ func (s *session) restore(ctx context.Context, server *mysql.Server) error {
 		return err
 	}
 	s.stamper.seq, s.stamper.hlc, s.stamper.seen = saved.Seq, saved.HLC, saved.Seen
+	return s.claim(ctx)
+}
+
+// claim saves the position before anything is read: nothing that commits from
+// now on is missed, whenever this session ends, and a capture that this one has
+// fenced sees by whom.
+func (s *session) claim(ctx context.Context) error {
+	if err := s.commit(ctx); err != nil {
+		return err
+	}
+	s.c.claimed = true
 	return nil
+}
+
+// checkNotReplaced stops a capture that had the region before and has lost it
+// to another process. Without it the two would fence each other for ever; a
+// capture that lost its place since Kafka gave up an old transaction goes on.
+func (c *Capture) checkNotReplaced(ctx context.Context, positions *positionLog) error {
+	if !c.claimed {
+		return nil
+	}
+	saved, err := positions.load(ctx, c.cfg.Process.Kafka, c.cfg.Process.Region)
+	if err != nil {
+		return err
+	}
+	if saved == nil || saved.Instance == c.instance {
+		return nil
+	}
+	return supervise.Permanent(fmt.Errorf("another capture of region %s has taken over; mend: run one capture for each region; if this is the one to keep, stop the other and restart this one", c.cfg.Process.Region))
 }
 
 // checkNotRewound refuses a server that lacks transactions published before:
@@ -289,7 +321,7 @@ func (s *session) commit(ctx context.Context) error {
 	r, err := s.positions.record(s.stamper.region, &schemas.Position{
 		Engine: s.position.Engine(), Text: s.position.String(),
 		Seq: s.stamper.seq, HLC: s.stamper.hlc, Seen: s.stamper.seen,
-		UpdatedMillis: time.Now().UnixMilli(), Version: s.c.cfg.Version,
+		UpdatedMillis: time.Now().UnixMilli(), Version: s.c.cfg.Version, Instance: s.c.instance,
 	})
 	if err != nil {
 		return err
@@ -298,7 +330,14 @@ func (s *session) commit(ctx context.Context) error {
 		return err
 	}
 	failpoint.Hit("capture.produced")
-	if err := s.publisher.commit(ctx); err != nil {
+	slow := time.AfterFunc(slowCommit, func() {
+		s.c.service.Enter(supervise.Retrying, fmt.Errorf("kafka has not committed for %s", slowCommit))
+	})
+	err = s.publisher.commit(ctx)
+	if !slow.Stop() && err == nil {
+		s.c.service.Enter(supervise.Streaming, nil)
+	}
+	if err != nil {
 		return err
 	}
 	s.moved, s.saved = false, time.Now()

@@ -96,6 +96,5 @@ func (s *session) publishEnd(ctx context.Context, end *schemas.End) error {
 	value := a.keep(schemas.AppendEnd(schemas.AppendHeader(a.buffer(), s.endID), end))
 	r := a.record()
 	r.Topic, r.Key, r.Value = s.spine, key, value
-	r.Timestamp = s.txn.commit
 	return s.publisher.produce(ctx, r)
 }
