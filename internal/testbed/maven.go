@@ -36,7 +36,7 @@ func fetchKafka(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("fetching Kafka %s: %w", kafkaVersion, err)
 	}
-	return nil
+	return formatTemplate(ctx, dir)
 }
 
 // fetchJar copies j from Maven Central into dir and returns its path.
