@@ -14,6 +14,7 @@ type columnRow struct {
 	octets, precision, scale, fraction   sql.NullInt64
 	charset, collation                   string
 	extra, generation                    string
+	hasDefault                           bool
 }
 
 // dataTypes maps DATA_TYPE; it is never written. What isn't here (MariaDB's
@@ -43,6 +44,7 @@ func (r *columnRow) column() (schemas.Column, error) {
 		Collation: r.collation,
 		// EXTRA also says DEFAULT_GENERATED, of a default that is an expression.
 		Generated: r.generation != "",
+		Default:   r.hasDefault || strings.Contains(r.extra, "auto_increment") || strings.Contains(r.extra, "DEFAULT_GENERATED"),
 		Invisible: strings.Contains(r.extra, "INVISIBLE"),
 		Native:    r.columnType,
 	}

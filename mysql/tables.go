@@ -70,13 +70,13 @@ func (l *loader) readTables(ctx context.Context, conn *sql.Conn, match func(db, 
 func (l *loader) readColumns(ctx context.Context, conn *sql.Conn) error {
 	return each(ctx, conn, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE,"+
 		" CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION,"+
-		" COALESCE(CHARACTER_SET_NAME, ''), COALESCE(COLLATION_NAME, ''), EXTRA, COALESCE(GENERATION_EXPRESSION, '')"+
+		" COALESCE(CHARACTER_SET_NAME, ''), COALESCE(COLLATION_NAME, ''), EXTRA, COALESCE(GENERATION_EXPRESSION, ''), COALESCE(COLUMN_DEFAULT, 'NULL') <> 'NULL'"+ // MariaDB says NULL in letters
 		" FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN "+systemSchemas+
 		" ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION", func(rows *sql.Rows) error {
 		var db, table string
 		var c columnRow
 		if err := rows.Scan(&db, &table, &c.name, &c.dataType, &c.columnType, &c.nullable, &c.octets,
-			&c.precision, &c.scale, &c.fraction, &c.charset, &c.collation, &c.extra, &c.generation); err != nil {
+			&c.precision, &c.scale, &c.fraction, &c.charset, &c.collation, &c.extra, &c.generation, &c.hasDefault); err != nil {
 			return err
 		}
 		t := l.byName[[2]string{db, table}]
