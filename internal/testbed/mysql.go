@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -192,6 +193,12 @@ func (m *MySQL) Close() error {
 
 // Name is version and address, for messages.
 func (m *MySQL) Name() string { return m.proc.name }
+
+// HostPort is Addr in its two parts.
+func (m *MySQL) HostPort() (host, port string) {
+	host, port, _ = net.SplitHostPort(m.Addr) // made by JoinHostPort
+	return host, port
+}
 
 // PID is that of mysqld itself.
 func (m *MySQL) PID() int { return m.proc.pid() }

@@ -1,0 +1,46 @@
+# make build    one static program, bin/duplex
+# make demo     two regions that both write, live, for DEMO_SECONDS
+# make test     install real servers once (.testbed), then vet and test against them
+# make lint     formatting, vet and staticcheck
+# make bench    measure; BENCH_ARGS go to ./bench
+# make soak     keep writing, killing and comparing for SOAK_MINUTES
+# make up       everything in containers
+# make clean    remove what was built, and the installed servers
+
+GO           ?= go
+DEMO_SECONDS ?= 30
+SOAK_MINUTES ?= 30
+BENCH_ARGS   ?=
+STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: build demo test lint bench soak up clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/duplex ./cmd/duplex
+
+demo: build
+	$(GO) run ./internal/testbed/cmd/testbed install mysql
+	DEMO_SECONDS=$(DEMO_SECONDS) bin/duplex demo
+
+test:
+	$(GO) run ./internal/testbed/cmd/testbed install all
+	$(GO) vet ./...
+	$(GO) test -race -p 2 -timeout 20m ./...
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+bench:
+	$(GO) run ./bench $(BENCH_ARGS)
+
+soak:
+	SOAK_MINUTES=$(SOAK_MINUTES) $(GO) run ./bench soak $(BENCH_ARGS)
+
+up:
+	docker compose -f docker/docker-compose.yml up --build
+
+clean:
+	rm -rf bin .testbed
+	$(GO) clean -testcache
