@@ -39,8 +39,6 @@ func (b *inbox) push(r record) {
 	b.bytes += sizeOf(r.Record)
 }
 
-func (b *inbox) peek() *record { return &b.records[b.head] }
-
 func (b *inbox) pop() record {
 	r := b.records[b.head]
 	b.records[b.head] = record{}

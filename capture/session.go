@@ -230,7 +230,7 @@ func (s *session) read(ctx context.Context, server *mysql.Server) error {
 func collations(server *mysql.Server) map[uint64]binlog.Collation {
 	m := make(map[uint64]binlog.Collation, len(server.Collations))
 	for id, c := range server.Collations {
-		m[id] = binlog.Collation{Name: c.Name, Charset: c.Charset}
+		m[id] = binlog.Collation(c)
 	}
 	return m
 }

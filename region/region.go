@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 
 	"duplex/apply"
@@ -92,7 +91,7 @@ func (r *Region) start(ctx context.Context) error {
 	var err error
 	r.console, err = console.Start(r.cfg.Process.Listen, console.Pages{
 		Status: func() any { return r.Status() }, Ready: r.Ready,
-		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}).(http.Handler),
+		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	return err
 }

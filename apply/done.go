@@ -1,0 +1,78 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"duplex/mysql"
+	"duplex/supervise"
+)
+
+// note moves the offsets on over what needed no writing, if nothing that does
+// is under way.
+func (s *session) note() {
+	if len(s.open.commits) == 0 && s.pool.count() == 0 {
+		s.mu.Lock()
+		s.done.offsets, s.done.seq = s.in.taken(), s.asm.applied
+		s.mu.Unlock()
+	}
+}
+
+// written records a batch that is committed.
+func (s *session) written(b *batch) {
+	s.mu.Lock()
+	s.done.written = b.seq
+	if b.offsets != nil {
+		s.done.offsets, s.done.seq = b.offsets, b.seq
+	}
+	s.mu.Unlock()
+	s.st.wrote(b)
+}
+
+// troubled shows why a batch is tried again.
+func (s *session) troubled(reason error) {
+	if reason == nil {
+		s.st.service.Enter(supervise.Streaming, nil)
+		return
+	}
+	s.st.retries.Add(1)
+	var fault mysql.Fault
+	if errors.As(reason, &fault) && fault.Waiting {
+		s.st.service.Enter(supervise.Retrying, reason)
+	}
+}
+
+func (s *session) position() checkpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done // its offsets are never changed in place
+}
+
+// save commits the group's offsets now and then, and watches for a reset.
+func (s *session) save(ctx context.Context) error {
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	unreachable := false
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			err := s.saver.save(ctx, s.position())
+			var reset *ResetError
+			switch {
+			case errors.As(err, &reset):
+				return err
+			case err != nil && ctx.Err() == nil:
+				// The offsets are a hint, but that Kafka can't be reached must
+				// show: its client waits for it without a word.
+				unreachable = true
+				s.st.service.Enter(supervise.Retrying, err)
+			case err == nil && unreachable:
+				unreachable = false
+				s.st.service.Enter(supervise.Streaming, nil)
+			}
+		}
+	}
+}

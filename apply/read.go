@@ -1,0 +1,213 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"duplex/schemas"
+	"duplex/supervise"
+)
+
+// read assembles transactions and fills batches until ctx ends; work is the
+// context of what must be finished.
+func (s *session) read(ctx, work context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-work.Done():
+			return context.Cause(work)
+		case fetches := <-s.fetches:
+			if err := s.in.accept(work, fetches); err != nil {
+				return err
+			}
+		case <-s.pool.freed:
+		case <-s.overdue():
+		}
+		if err := s.assemble(work); err != nil {
+			return err
+		}
+		if err := s.handOn(work); err != nil {
+			return err
+		}
+		if s.st.careful && s.cautiously <= 0 {
+			return errFullSpeed
+		}
+		s.in.resume()
+	}
+}
+
+// cautious is how many transactions are applied one by one after a batch has
+// failed.
+const cautious = 2000
+
+// errFullSpeed ends a session that applied them.
+var errFullSpeed = errors.New("the transactions of the failed batch went through one by one: going on at full speed")
+
+// receive waits for one answer of Kafka and accepts it.
+func (s *session) receive(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case fetches := <-s.fetches:
+		return s.in.accept(ctx, fetches)
+	case <-time.After(time.Second):
+		return nil
+	}
+}
+
+// overdue receives when the head of the spine has waited too long.
+func (s *session) overdue() <-chan time.Time {
+	if s.waitFrom.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(s.waitFrom.Add(gapAfter)))
+}
+
+// assemble takes every transaction that is whole.
+func (s *session) assemble(ctx context.Context) error {
+	for {
+		status, end, missing, err := s.asm.next()
+		if err != nil {
+			return supervise.Permanent(err)
+		}
+		if status != waiting {
+			s.waitFrom = time.Time{}
+		}
+		switch {
+		case status == nothing:
+			return nil
+		case status == unknown:
+			if err := s.discover(ctx, missing); err != nil {
+				return err
+			}
+		case s.asm.events(end) > int64(s.st.cfg.Spec.Apply.BatchRows), status == waiting && s.asm.stuck(end):
+			if err := s.alone(ctx, end); err != nil {
+				return err
+			}
+		case status == waiting:
+			if s.waitFrom.IsZero() {
+				s.waitFrom = time.Now()
+			}
+			if time.Since(s.waitFrom) > gapAfter {
+				return supervise.Permanent(s.asm.gap("transaction %d has not all of its %d changes after %s", end.Stamp.Seq, s.asm.events(end), gapAfter))
+			}
+			return nil
+		default:
+			if err := s.join(ctx, end); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// discover begins to read the topic of a table that is new to the session.
+func (s *session) discover(ctx context.Context, p partition) error {
+	if err := s.in.subscribe(ctx, p.topic); err != nil {
+		return err
+	}
+	if s.asm.inboxes[p] == nil {
+		return supervise.Permanent(s.asm.gap("the spine names %s[%d], which isn't there", p.topic, p.index))
+	}
+	return nil
+}
+
+// join merges the transaction at the head of the spine into the open batch.
+func (s *session) join(ctx context.Context, end *ending) error {
+	n := s.asm.events(end)
+	limit := int64(s.st.cfg.Spec.Apply.BatchRows)
+	if len(s.open.commits) > 0 && (s.open.changes+n > limit || s.st.careful) {
+		if err := s.handOver(ctx); err != nil {
+			return err
+		}
+	}
+	b := s.open
+	if len(b.commits) == 0 {
+		s.openedAt = time.Now()
+	}
+	b.seq, b.hlc = end.Stamp.Seq, max(b.hlc, end.Stamp.HLC)
+	b.commits = append(b.commits, end.CommitMicros)
+	b.changes += n
+	s.cautiously--
+	err := s.asm.take(func(r record) error {
+		b.bytes += sizeOf(r.Record)
+		t, key, err := s.decode(ctx, r, &s.decoded)
+		if err != nil {
+			return err
+		}
+		if err := b.add(t, key, s.decoded.Before, s.decoded.After); err != nil {
+			return supervise.Permanent(err)
+		}
+		return nil
+	})
+	if err == nil && s.full(b) {
+		err = s.handOver(ctx)
+	}
+	return err
+}
+
+// decode reads a record. The change's slices are parts of the record's.
+func (s *session) decode(ctx context.Context, r record, into *schemas.Decoded) (t *boundTable, key []byte, err error) {
+	t, key, value, err := s.binders.of(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := t.envelope.Decode(value, into); err != nil {
+		return nil, nil, supervise.Permanent(fmt.Errorf("reading value of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+	}
+	return t, key, nil
+}
+
+func (s *session) full(b *batch) bool {
+	a := &s.st.cfg.Spec.Apply
+	return b.changes >= int64(a.BatchRows) || b.bytes >= int64(a.BatchBytes)
+}
+
+// handOn gives the open batch to a worker that would start on it at once: an
+// idle system adds no wait, a busy one fills its batches.
+func (s *session) handOn(ctx context.Context) error {
+	b := s.open
+	if len(b.commits) == 0 {
+		s.note()
+		return nil
+	}
+	old := time.Since(s.openedAt) >= s.st.cfg.Spec.Apply.BatchWait
+	if len(b.locks) > 0 && !old && !s.pool.welcome(b, s.workers) {
+		return nil
+	}
+	return s.handOver(ctx)
+}
+
+// handOver gives the open batch to the pool and opens the next.
+func (s *session) handOver(ctx context.Context) error {
+	b := s.open
+	s.open = newBatch()
+	if time.Since(s.attached) > saveEvery/2 {
+		b.offsets, s.attached = s.in.taken(), time.Now()
+	}
+	if len(b.tables) == 0 {
+		// Nothing of the task in it: nothing to write means nothing written.
+		return nil
+	}
+	b.sortTables()
+	return s.pool.add(ctx, b)
+}
+
+// alone writes a large transaction with nothing else under way.
+func (s *session) alone(ctx context.Context, end *ending) error {
+	if len(s.open.commits) > 0 {
+		if err := s.handOver(ctx); err != nil {
+			return err
+		}
+	}
+	for s.pool.count() > 0 {
+		select {
+		case <-s.pool.freed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return s.stream(ctx, end)
+}
