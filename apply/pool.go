@@ -22,7 +22,8 @@ type pool struct {
 	room *semaphore.Weighted // bytes of batches not done
 	// freed receives when a batch is done: the reader may have one to hand on.
 	freed chan struct{}
-	ready chan *batch
+	// starts holds a token for each batch in ready.
+	starts chan struct{}
 	// written is called after each commit, in order.
 	written func(*batch)
 	// troubled is called with the reason when a batch must be tried again, and
@@ -32,6 +33,7 @@ type pool struct {
 	mu     sync.Mutex
 	sched  *scheduler
 	undone []*batch // in order
+	ready  []*batch // those that may start and that no worker has taken
 	last   *batch   // the last added
 }
 
@@ -45,7 +47,7 @@ const (
 func newPool(workers int, written func(*batch), troubled func(error)) *pool {
 	return &pool{
 		room: semaphore.NewWeighted(poolBytes), freed: make(chan struct{}, 1),
-		ready: make(chan *batch, workers*maxUndone+1), sched: newScheduler(),
+		starts: make(chan struct{}, workers*maxUndone), sched: newScheduler(),
 		written: written, troubled: troubled,
 	}
 }
@@ -58,14 +60,37 @@ func (p *pool) start(ctx context.Context, group *errgroup.Group, writers []*writ
 				select {
 				case <-ctx.Done():
 					return context.Cause(ctx)
-				case b := <-p.ready:
-					if err := p.apply(ctx, w, b); err != nil {
+				case <-p.starts:
+					if err := p.apply(ctx, w, p.earliest()); err != nil {
 						return err
 					}
 				}
 			}
 		})
 	}
+}
+
+// earliest takes the first in source order of the batches that may start. Any
+// other choice could lock up: later batches, waiting for its commit, might
+// occupy all workers.
+func (p *pool) earliest() *batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := 0
+	for i, b := range p.ready {
+		if b.seq < p.ready[first].seq {
+			first = i
+		}
+	}
+	b := p.ready[first]
+	p.ready = slices.Delete(p.ready, first, first+1)
+	return b
+}
+
+// allow lets a worker take b. The caller holds mu.
+func (p *pool) allow(b *batch) {
+	p.ready = append(p.ready, b)
+	p.starts <- struct{}{} // has room: there are never more than cap undone
 }
 
 // count returns how many batches are not done.
@@ -87,7 +112,7 @@ func (p *pool) add(ctx context.Context, b *batch) error {
 	if err := p.room.Acquire(ctx, min(b.bytes, poolBytes)); err != nil {
 		return context.Cause(ctx)
 	}
-	for p.count() >= cap(p.ready)-1 {
+	for p.count() >= cap(p.starts) {
 		select {
 		case <-p.freed:
 		case <-ctx.Done():
@@ -102,7 +127,7 @@ func (p *pool) add(ctx context.Context, b *batch) error {
 	p.last = b
 	p.undone = append(p.undone, b)
 	if p.sched.add(b) {
-		p.ready <- b // has room: there are never more than cap undone
+		p.allow(b)
 	}
 	return nil
 }
@@ -112,7 +137,7 @@ func (p *pool) finish(b *batch) {
 	p.written(b)
 	p.mu.Lock()
 	for _, next := range p.sched.remove(b) {
-		p.ready <- next
+		p.allow(next)
 	}
 	p.undone = slices.DeleteFunc(p.undone, func(u *batch) bool { return u == b })
 	p.mu.Unlock()
