@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"duplex/mysql"
+	"duplex/schemas"
 )
 
 // definitions is what belongs to the task's tables and isn't in the table
@@ -160,8 +161,22 @@ func (c created) statement(db, table string) string {
 	return strings.Replace(string(c), "CREATE TABLE "+mysql.QuoteIdent(table), "CREATE TABLE "+quoteTable(db, table), 1)
 }
 
-// column returns the definition of a column, name included.
-func (c created) column(name string) string { return c.line(mysql.QuoteIdent(name) + " ") }
+// column returns the definition of a column, name included. Where it leaves
+// the character set to the table's default, which may be another on the other
+// side, it is put in.
+func (c created) column(column *schemas.Column) string {
+	line := c.line(mysql.QuoteIdent(column.Name) + " ")
+	head := mysql.QuoteIdent(column.Name) + " " + column.Native
+	rest, ok := strings.CutPrefix(line, head)
+	if !ok || column.Charset == "" || strings.HasPrefix(rest, " CHARACTER SET ") {
+		return line
+	}
+	head += " CHARACTER SET " + column.Charset
+	if !strings.HasPrefix(rest, " COLLATE ") {
+		head += " COLLATE " + column.Collation
+	}
+	return head + rest
+}
 
 // unique returns the definition of a unique key, name included.
 func (c created) unique(name string) string {

@@ -104,7 +104,7 @@ func (c *comparison) columns() {
 		j := c.b.Column(x.Name)
 		if j < 0 {
 			c.add(c.to, Refuse, "column-missing", fmt.Sprintf("column %s is in %s and not here", mysql.QuoteIdent(x.Name), c.from.region()), missing,
-				c.alter("ADD COLUMN", c.aText.column(x.Name)))
+				c.alter("ADD COLUMN", c.aText.column(x)))
 			continue
 		}
 		c.column(x, &c.b.Columns[j], slices.Contains(c.a.Key, i) || slices.ContainsFunc(c.a.Unique, func(u schemas.Index) bool { return slices.Contains(u.Columns, i) }))
@@ -112,7 +112,7 @@ func (c *comparison) columns() {
 	for i := range c.b.Columns {
 		if y := &c.b.Columns[i]; c.a.Column(y.Name) < 0 {
 			c.add(c.from, Refuse, "column-missing", fmt.Sprintf("column %s is in %s and not here", mysql.QuoteIdent(y.Name), c.to.region()), missing,
-				c.alter("ADD COLUMN", c.bText.column(y.Name)))
+				c.alter("ADD COLUMN", c.bText.column(y)))
 		}
 	}
 }
@@ -133,7 +133,7 @@ func (c *comparison) column(x, y *schemas.Column, inKey bool) {
 		parts = append(parts, fmt.Sprintf("%s is %s in %s and %s here", d.aspect, d.a, c.from.region(), d.b))
 	}
 	c.add(c.to, severity, "column-differs", fmt.Sprintf("column %s: %s", mysql.QuoteIdent(x.Name), strings.Join(parts, ", ")), why,
-		fmt.Sprintf("-- or in %s the other way round\n", c.from.region())+c.alter("MODIFY COLUMN", c.aText.column(x.Name)))
+		fmt.Sprintf("-- or in %s the other way round\n", c.from.region())+c.alter("MODIFY COLUMN", c.aText.column(x)))
 }
 
 type difference struct{ aspect, a, b string }
@@ -271,7 +271,10 @@ func (c *comparison) foreignKeys() {
 		switch {
 		case slices.ContainsFunc(b, k.equal):
 		case slices.ContainsFunc(b, k.sameName):
-			lacking(c.to, c.from, k, fmt.Sprintf("-- or in %s the other way round\n", c.from.region())+c.alter("DROP FOREIGN KEY", mysql.QuoteIdent(k.name)))
+			// The index that came with the old one stays, under the same name: the
+			// new one needs its own.
+			lacking(c.to, c.from, k, fmt.Sprintf("-- or in %s the other way round\n", c.from.region())+
+				c.alter("DROP FOREIGN KEY", mysql.QuoteIdent(k.name))+c.alter("ADD INDEX", "("+quoteList(k.columns)+")"))
 		default:
 			lacking(c.to, c.from, k, "")
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -24,6 +25,7 @@ type grant struct {
 type grants struct {
 	lines    []grant
 	patterns bool // _ and % in db are wildcards
+	roles    bool // some come by a role
 }
 
 // readGrants reads the grants of the account and of the roles that are active
@@ -46,7 +48,7 @@ func readGrants(ctx context.Context, db *sql.DB, server *mysql.Server) (*grants,
 	case hasRole: // CURRENT_ROLE() gives a quoted list
 		queries = []string{"SHOW GRANTS FOR CURRENT_USER() USING " + role.String}
 	}
-	g := &grants{patterns: !server.PartialRevokes}
+	g := &grants{patterns: !server.PartialRevokes, roles: hasRole}
 	for _, query := range queries {
 		lines, err := readLines(ctx, conn, query)
 		if err != nil {
@@ -179,7 +181,7 @@ func (g *grants) allow(privilege, db, table string) bool {
 		if !slices.Contains(line.privileges, privilege) && !slices.Contains(line.privileges, "ALL PRIVILEGES") {
 			continue
 		}
-		if line.covers(db, table, g.patterns) {
+		if line.covers(db, table, g.patterns) && !g.eclipsed(line, db) {
 			if line.revoke {
 				return false
 			}
@@ -187,6 +189,34 @@ func (g *grants) allow(privilege, db, table string) bool {
 		}
 	}
 	return held
+}
+
+// eclipsed reports whether a grant on a pattern of databases doesn't count for
+// this one: of all the patterns that match a database the server looks at one
+// only, that with the most characters before its first wildcard. With roles it
+// adds them up. Which of two equals it takes differs between servers: here both
+// count, as a refusal by mistake would be worse than an error later.
+func (g *grants) eclipsed(line grant, db string) bool {
+	if g.roles || line.revoke || line.db == "*" || line.table != "*" {
+		return false
+	}
+	return slices.ContainsFunc(g.lines, func(other grant) bool {
+		return !other.revoke && other.db != "*" && other.table == "*" && other.covers(db, "*", g.patterns) && g.literalLength(other.db) > g.literalLength(line.db)
+	})
+}
+
+// literalLength is the number of bytes before the first wildcard, and more
+// than any for a pattern without one.
+func (g *grants) literalLength(pattern string) int {
+	for i := 0; g.patterns && i < len(pattern); i++ {
+		switch pattern[i] {
+		case '\\':
+			i++
+		case '_', '%':
+			return i
+		}
+	}
+	return math.MaxInt
 }
 
 // holdsGlobally reports whether the privilege is held on *.*; GRANT OPTION
@@ -207,7 +237,10 @@ func (l grant) covers(db, table string, patterns bool) bool {
 	case l.table != "*":
 		return l.db == db && l.table == table
 	}
-	return l.db == db || patterns && !l.revoke && likeMatch(l.db, db)
+	if patterns && !l.revoke {
+		return likeMatch(l.db, db)
+	}
+	return l.db == db
 }
 
 // likeMatch reports whether s matches a pattern of LIKE: % any characters, _

@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"os"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m, &bed)) }
 
 // world is two regions whose check is good, but for what a test breaks.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	servers [2]*testbed.MySQL
 	procs   []*config.Process
 	spec    *tasks.Spec
@@ -42,7 +43,7 @@ func newWorld(t *testing.T, versions ...testbed.Part) *world {
 }
 
 // newWorldWith gives the server of west more flags.
-func newWorldWith(t *testing.T, versions []testbed.Part, flags ...string) *world {
+func newWorldWith(t testing.TB, versions []testbed.Part, flags ...string) *world {
 	t.Helper()
 	w := &world{t: t}
 	all := [2][]string{{"--max-allowed-packet=64M"}, append([]string{"--max-allowed-packet=64M"}, flags...)}
@@ -57,7 +58,7 @@ func newWorldWith(t *testing.T, versions []testbed.Part, flags ...string) *world
 			Kafka:    config.Kafka{Brokers: []string{config.EmbeddedName}, ReplicationFactor: 1},
 			Registry: config.Registry{URL: config.EmbeddedName}})
 		w.exec(i, "CREATE USER duplex@'%' IDENTIFIED BY 'secret'", "CREATE DATABASE shop_eu CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "CREATE DATABASE crm",
-			"CREATE TABLE shop_eu.orders (id INT PRIMARY KEY, name VARCHAR(20), price DECIMAL(9,2) NOT NULL, UNIQUE KEY by_name (name))",
+			orders,
 			"CREATE TABLE crm.customer (id INT PRIMARY KEY, note TEXT) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "CREATE TABLE crm.other (id INT)")
 	}
 	w.useTask(`tables: {include: ["shop_eu.*", "crm.customer"]}`)
@@ -190,19 +191,57 @@ var pairs = map[string][]testbed.Part{
 	"MariaDB 11.8": {testbed.MariaDB118, testbed.MariaDB118},
 }
 
+// shared are the worlds of pairs that tests use one after the other.
+var shared = make(map[string]*world)
+
+// onEveryPair runs the test on each pair, good and with the first tables only.
 func onEveryPair(t *testing.T, test func(*testing.T, *world)) {
 	for name, versions := range pairs {
-		t.Run(name, func(t *testing.T) { test(t, newWorld(t, versions...)) })
+		t.Run(name, func(t *testing.T) {
+			w := shared[name]
+			if w == nil {
+				w = newWorldWith(lasting{t}, versions)
+				shared[name] = w
+			}
+			w.as(t, func(w *world) {
+				w.reset()
+				w.grant()
+				if w.expect(); t.Failed() {
+					t.FailNow()
+				}
+				test(t, w)
+			})
+		})
 	}
+}
+
+// lasting is a test whose servers outlive it, until the bed is closed.
+type lasting struct{ *testing.T }
+
+func (lasting) Cleanup(func())           {}
+func (lasting) Context() context.Context { return context.Background() }
+
+// reset drops what a case made and makes the good tables anew.
+func (w *world) reset() {
+	w.t.Helper()
+	for i := range w.servers {
+		w.exec(i, "SET GLOBAL auto_increment_increment=1", "SET GLOBAL auto_increment_offset=1", "DROP DATABASE shop_eu",
+			"CREATE DATABASE shop_eu CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", orders)
+	}
+}
+
+const orders = "CREATE TABLE shop_eu.orders (id INT PRIMARY KEY, name VARCHAR(20), price DECIMAL(9,2) NOT NULL, UNIQUE KEY by_name (name))"
+
+// as runs f on the world for test t.
+func (w *world) as(t testing.TB, f func(*world)) {
+	inner := *w
+	inner.t = t
+	f(&inner)
 }
 
 // step runs one case of many on the same world.
 func (w *world) step(name string, test func(*world)) {
-	w.t.Run(name, func(t *testing.T) {
-		inner := *w
-		inner.t = t
-		test(&inner)
-	})
+	w.t.(*testing.T).Run(name, func(t *testing.T) { w.as(t, test) })
 }
 
 func (w *world) isMariaDB() bool { return w.servers[west].IsMariaDB() }

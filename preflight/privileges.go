@@ -51,9 +51,18 @@ func checkPrivileges(ctx context.Context, s *side, spec *tasks.Spec, sides []*si
 		}
 		found = append(found, Finding{Region: s.region(), Code: "privileges", Severity: Refuse, Where: s.where(), Why: n.why,
 			What: fmt.Sprintf("the account %s lacks %s on %s", s.account(), strings.Join(lacking, ", "), n.object(s.server)),
-			Fix:  fmt.Sprintf("GRANT %s ON %s TO %s;\n", strings.Join(lacking, ", "), n.object(s.server), s.account())})
+			Fix:  fmt.Sprintf("GRANT %s ON %s TO %s;\n", strings.Join(n.toGrant(lacking), ", "), n.object(s.server), s.account())})
 	}
 	return found, nil
+}
+
+// toGrant is what a GRANT must name: on a database all that is needed, since a
+// grant on its very name eclipses one that the account may have on a pattern.
+func (n need) toGrant(lacking []string) []string {
+	if n.db != "*" && n.table == "*" {
+		return n.privileges
+	}
+	return lacking
 }
 
 // object is what to put after ON. In the name of a database _ and % are

@@ -100,6 +100,11 @@ func checkColumn(s *side, t *schemas.Table, c *schemas.Column) []Finding {
 		f.Code = "column-charset"
 		f.What = fmt.Sprintf("the character set %s isn't handled yet; utf8mb4, utf8mb3, ascii, latin1 and binary are", c.Charset)
 		f.Fix = fmt.Sprintf("-- this converts all columns of the table; keys may grow:\nALTER TABLE %s CONVERT TO CHARACTER SET utf8mb4;\n", quoteTable(t.DB, t.Name))
+	case slices.ContainsFunc(c.Values, func(label string) bool { return strings.ContainsRune(label, '?') }):
+		// The servers show labels in utf8mb3 only, SHOW CREATE TABLE too.
+		f.Code, f.Severity, f.What = "enum-label", Warn, "a label has a question mark, which the server also shows for a character of four bytes, such as an emoji"
+		f.Why = "whether the labels of the two sides are equal couldn't be told"
+		f.Fix = "-- see to it that the labels are equal on both sides\n"
 	default:
 		return nil
 	}

@@ -1,0 +1,194 @@
+package preflight_test
+
+import (
+	"strings"
+	"testing"
+
+	"duplex/internal/testbed"
+)
+
+// What is wrong with a table by itself, the same on both sides; the fix of
+// each side mends it.
+func TestTables(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, w *world) {
+		for _, c := range []struct {
+			create, code string
+		}{
+			{"CREATE TABLE shop_eu.t (a INT NOT NULL, b VARCHAR(9), UNIQUE KEY (a))", "no-primary-key refuse"},
+			{"CREATE TABLE shop_eu.t (a INT, b VARCHAR(9), UNIQUE KEY (a))", "no-primary-key refuse"},
+			{"CREATE TABLE shop_eu.`t``x` (a INT)", "no-primary-key refuse"},
+			{"CREATE TABLE shop_eu.t (c VARCHAR(100), d INT, PRIMARY KEY (d, c(10)))", "prefix-primary-key refuse"},
+			{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY) ENGINE=MyISAM", "engine refuse"},
+			{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY, s VARCHAR(9)) CHARACTER SET gbk", "column-charset refuse"},
+		} {
+			w.step(c.create, func(w *world) {
+				w.reset()
+				w.exec(east, "SET GLOBAL auto_increment_increment=2") // as some fixes add a number
+				w.exec(west, "SET GLOBAL auto_increment_increment=2", "SET GLOBAL auto_increment_offset=2")
+				w.exec(east, c.create)
+				w.exec(west, c.create)
+				w.mends("east "+c.code, "west "+c.code)
+			})
+		}
+	})
+}
+
+// Faults whose mending is for people to choose.
+func TestTablesWithoutStatement(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, w *world) {
+		cases := []struct {
+			create []string
+			code   string
+		}{
+			{[]string{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY, g GEOMETRY)"}, "column-type refuse"},
+			{[]string{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY, g POINT NOT NULL)"}, "column-type refuse"},
+			{[]string{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY, e ENUM('a?'))"}, "enum-label warn"},
+			{[]string{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY)", "CREATE TRIGGER shop_eu.tr BEFORE INSERT ON shop_eu.t FOR EACH ROW SET @x=1",
+				"GRANT TRIGGER ON `shop\\_eu`.* TO duplex@'%'"}, "trigger warn"},
+		}
+		if w.isMariaDB() {
+			cases[0].create[0] = "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, z VARCHAR(9) COMPRESSED, KEY (id))"
+			cases[1].create[0] = "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, i INET6)"
+		}
+		for _, c := range cases {
+			w.step(c.create[0], func(w *world) {
+				w.reset()
+				w.exec(east, c.create...)
+				w.exec(west, c.create...)
+				w.expect("east "+c.code, "west "+c.code)
+			})
+		}
+	})
+}
+
+// Cascades are in the binlog of MySQL 9.6 and later only.
+func TestCascades(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, w *world) {
+		for i := range w.servers {
+			w.exec(i, "CREATE TABLE shop_eu.child (id INT PRIMARY KEY, o INT, CONSTRAINT c1 FOREIGN KEY (o) REFERENCES shop_eu.orders (id) ON DELETE CASCADE)",
+				"CREATE TABLE shop_eu.strict (id INT PRIMARY KEY, o INT, CONSTRAINT c2 FOREIGN KEY (o) REFERENCES shop_eu.orders (id) ON DELETE RESTRICT)")
+		}
+		if w.servers[west].Part == testbed.MySQL97 {
+			w.expect()
+			return
+		}
+		w.mends("east cascade refuse", "west cascade refuse")
+	})
+}
+
+func TestPatterns(t *testing.T) {
+	w := newWorld(t, testbed.MySQL97, testbed.MySQL97)
+	for _, c := range []struct {
+		tables string
+		want   []string
+	}{
+		{`["shop_eu.*"]`, nil},
+		{`["shop_eu.*", "shop_eu.zz*"]`, []string{"no-table refuse"}},
+		{`["*.orders", "shop_e?.Orders"]`, []string{"no-table refuse"}},
+		// A database that the account may not see: the privilege is what is told.
+		{`["shop_eu.*", "hidden.t"]`, []string{"east privileges refuse", "west privileges refuse"}},
+		{`["crm.*"]`, []string{"east no-primary-key refuse", "east privileges refuse", "west no-primary-key refuse", "west privileges refuse"}},
+	} {
+		w.step(c.tables, func(w *world) {
+			if strings.Contains(c.tables, "crm.*") {
+				w.exec(east, "GRANT SELECT ON crm.other TO duplex@'%'")
+				w.exec(west, "GRANT SELECT ON crm.other TO duplex@'%'")
+			}
+			w.useTask("tables: {include: " + c.tables + "}")
+			w.expect(c.want...)
+		})
+	}
+}
+
+// A case of differences: what makes the table in east and in west (nothing for
+// no table), and what is found. The fixes mend it.
+type differenceCase struct {
+	east, west string
+	want       []string
+}
+
+func TestDifferences(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, w *world) {
+		cases := []differenceCase{
+			{"(id INT PRIMARY KEY, s VARCHAR(9), KEY (s))", "", []string{"west table-missing refuse"}},
+			{"", "(id INT PRIMARY KEY, `odd``name` ENUM('it''s') )", []string{"east table-missing refuse"}},
+			{"(id INT PRIMARY KEY, a INT UNSIGNED NOT NULL DEFAULT 7)", "(id INT PRIMARY KEY)", []string{"west column-missing refuse"}},
+			{"(id INT PRIMARY KEY)", "(id INT PRIMARY KEY, `a``b` TEXT COMMENT 'one, two')", []string{"east column-missing refuse"}},
+			{"(id INT PRIMARY KEY, a INT)", "(id INT PRIMARY KEY, A INT)", nil},
+			{"(id INT PRIMARY KEY, a INT, b INT)", "(id INT PRIMARY KEY, b INT, a INT)", nil},
+			{"(id INT PRIMARY KEY, a INT)", "(id INT PRIMARY KEY, a SMALLINT)", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a INT)", "(id INT PRIMARY KEY, a INT UNSIGNED)", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a INT)", "(id INT PRIMARY KEY, a INT NOT NULL)", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a VARCHAR(9))", "(id INT PRIMARY KEY, a VARCHAR(10))", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a CHAR(9))", "(id INT PRIMARY KEY, a VARCHAR(9))", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a DECIMAL(9,2))", "(id INT PRIMARY KEY, a DECIMAL(9,3))", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a DATETIME(3))", "(id INT PRIMARY KEY, a DATETIME)", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a MEDIUMTEXT)", "(id INT PRIMARY KEY, a TEXT)", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a BIT(3))", "(id INT PRIMARY KEY, a BIT(4))", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a ENUM('x','y'))", "(id INT PRIMARY KEY, a ENUM('x'))", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a INT)", "(id INT PRIMARY KEY, a INT GENERATED ALWAYS AS (id) STORED)", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a VARCHAR(9)) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "(id INT PRIMARY KEY, a VARCHAR(9)) CHARACTER SET latin1", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a VARCHAR(9)) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "(id INT PRIMARY KEY, a VARCHAR(9))", []string{"west column-differs warn"}},
+			{"(id INT, a VARCHAR(9) COLLATE utf8mb4_bin, PRIMARY KEY (a))", "(id INT, a VARCHAR(9), PRIMARY KEY (a))", []string{"west column-differs refuse"}},
+			{"(id INT PRIMARY KEY, a VARCHAR(9) COLLATE utf8mb4_bin UNIQUE)", "(id INT PRIMARY KEY, a VARCHAR(9) UNIQUE)", []string{"west column-differs refuse"}},
+			{"(a INT, b INT, PRIMARY KEY (a, b))", "(a INT, b INT, PRIMARY KEY (b, a))", []string{"west primary-key-differs refuse"}},
+			{"(a INT NOT NULL, b INT NOT NULL, PRIMARY KEY (a))", "(a INT NOT NULL, b INT NOT NULL, PRIMARY KEY (b))", []string{"west primary-key-differs refuse"}},
+			{"(id INT PRIMARY KEY, a INT, UNIQUE KEY u (a))", "(id INT PRIMARY KEY, a INT, KEY u2 (a))", []string{"west unique-key-differs refuse"}},
+			{"(id INT PRIMARY KEY, a INT)", "(id INT PRIMARY KEY, a INT, UNIQUE KEY u (a, id))", []string{"east unique-key-differs refuse"}},
+			{"(id INT PRIMARY KEY, a INT, UNIQUE KEY u (a))", "(id INT PRIMARY KEY, a INT, UNIQUE KEY u (a, id))", []string{"west unique-key-differs refuse"}},
+			{"(id INT PRIMARY KEY, a INT, UNIQUE KEY u (a))", "(id INT PRIMARY KEY, a INT, UNIQUE KEY v (a))", nil},
+			{"(id INT PRIMARY KEY, s VARCHAR(99), UNIQUE KEY u (s(5)))", "(id INT PRIMARY KEY, s VARCHAR(99), UNIQUE KEY u (s(6)))", []string{"west unique-key-differs refuse"}},
+			{"(id INT PRIMARY KEY, s VARCHAR(99), UNIQUE KEY u (s(5)))", "(id INT PRIMARY KEY, s VARCHAR(99), UNIQUE KEY v (s(5)))", nil},
+			{"(id INT PRIMARY KEY, o INT, CONSTRAINT f FOREIGN KEY (o) REFERENCES shop_eu.orders (id))", "(id INT PRIMARY KEY, o INT)", []string{"west foreign-key-differs warn"}},
+			{"(id INT PRIMARY KEY, o INT, p INT, CONSTRAINT f FOREIGN KEY (o) REFERENCES shop_eu.orders (id))",
+				"(id INT PRIMARY KEY, o INT, p INT, CONSTRAINT f FOREIGN KEY (p) REFERENCES shop_eu.orders (id) ON DELETE RESTRICT)", []string{"west foreign-key-differs warn"}},
+			{"(id INT PRIMARY KEY, o INT, CONSTRAINT f FOREIGN KEY (o) REFERENCES shop_eu.orders (id) ON DELETE NO ACTION)",
+				"(id INT PRIMARY KEY, o INT, CONSTRAINT g FOREIGN KEY (o) REFERENCES shop_eu.orders (id) ON DELETE RESTRICT)", nil},
+			{"(id INT PRIMARY KEY AUTO_INCREMENT)", "(id INT PRIMARY KEY AUTO_INCREMENT)", []string{"west auto-increment warn"}},
+		}
+		if !w.isMariaDB() {
+			cases = append(cases,
+				differenceCase{"(id INT PRIMARY KEY, s VARCHAR(9), UNIQUE KEY u ((LOWER(s))))", "(id INT PRIMARY KEY, s VARCHAR(9), UNIQUE KEY u ((UPPER(s))))", []string{"west unique-key-differs refuse"}},
+				differenceCase{"(id INT PRIMARY KEY, j JSON)", "(id INT PRIMARY KEY, j LONGTEXT)", []string{"west column-differs refuse"}})
+		}
+		for _, c := range cases {
+			w.step(c.east+" "+c.west, func(w *world) { w.difference(c) })
+		}
+	})
+}
+
+func (w *world) difference(c differenceCase) {
+	w.reset()
+	for i, definition := range []string{c.east, c.west} {
+		if definition != "" {
+			w.exec(i, "CREATE TABLE shop_eu.`diff``t` "+definition)
+		}
+	}
+	if len(c.want) == 1 && strings.Contains(c.want[0], "auto-increment") {
+		w.fixBoth(w.expect(c.want...)[0].Fix)
+		w.expect()
+		return
+	}
+	w.mends(c.want...)
+}
+
+// fixBoth runs a fix that has a part for each region.
+func (w *world) fixBoth(fix string) {
+	_, fix, _ = strings.Cut(fix, "-- in east\n")
+	first, second, ok := strings.Cut(fix, "-- in west\n")
+	if !ok {
+		w.t.Fatalf("no parts in %q", fix)
+	}
+	w.exec(east, statements(first)...)
+	w.exec(west, statements(second)...)
+}
+
+// The two dialects: equal tables are equal although MariaDB shows display
+// widths and calls collations otherwise.
+func TestMySQLWithMariaDB(t *testing.T) {
+	w := newWorld(t, testbed.MySQL80, testbed.MariaDB1011)
+	for i := range w.servers {
+		w.exec(i, "CREATE TABLE shop_eu.t (id BIGINT UNSIGNED PRIMARY KEY, a INT, b TINYINT(1), y YEAR, d DOUBLE, f FLOAT, s VARCHAR(9) CHARACTER SET utf8mb3 COLLATE utf8mb3_bin, x MEDIUMBLOB, bi BIT(2))")
+	}
+	w.expect()
+}
