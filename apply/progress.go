@@ -13,6 +13,7 @@ import (
 	"duplex/supervise"
 
 	"github.com/cespare/xxhash/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 // errFenced says that a newer applier has taken over.
@@ -80,6 +81,23 @@ func (l *lease) keep(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// during runs f while the lease is kept. It ends f if the lease is lost.
+func (l *lease) during(ctx context.Context, f func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	finished := errors.New("finished")
+	group.Go(func() error {
+		if err := f(ctx); err != nil {
+			return err
+		}
+		return finished
+	})
+	group.Go(func() error { return l.keep(ctx) })
+	if err := group.Wait(); !errors.Is(err, finished) {
+		return err
+	}
+	return nil
 }
 
 // release gives the lease back. Closing the pool after it closes the

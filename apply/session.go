@@ -77,17 +77,20 @@ func (st *Stream) run(ctx context.Context) error {
 		return err
 	}
 	defer lease.release()
-	workers := st.workers()
-	applied, err := p.takeOver(ctx, target, workers+1)
-	if err != nil {
+	s := &session{st: st, target: target, progress: p, workers: st.workers(), fetches: make(chan kgo.Fetches), cautiously: cautious}
+	closeAll := func() {}
+	err = lease.during(ctx, func(ctx context.Context) error {
+		applied, err := p.takeOver(ctx, target, s.workers+1)
+		if err != nil {
+			return err
+		}
+		st.applied(applied)
+		if err := st.proveMark(ctx, target, p); err != nil {
+			return err
+		}
+		closeAll, err = s.connect(ctx, server, applied)
 		return err
-	}
-	st.applied(applied)
-	if err := st.proveMark(ctx, target, p); err != nil {
-		return err
-	}
-	s := &session{st: st, target: target, progress: p, workers: workers, fetches: make(chan kgo.Fetches), cautiously: cautious}
-	closeAll, err := s.connect(ctx, server, applied)
+	})
 	if err != nil {
 		return err
 	}
@@ -115,12 +118,12 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	kafka, registryConfig := s.st.cfg.source()
 	client, err := newConsumer(kafka)
 	if err != nil {
-		return nil, err
+		return func() {}, err
 	}
 	registry, err := schemas.NewRegistry(registryConfig)
 	if err != nil {
 		client.Close()
-		return nil, supervise.Permanent(err)
+		return func() {}, supervise.Permanent(err)
 	}
 	admin := kadm.NewClient(client)
 	spine := partition{topics.Spine(s.st.cfg.Source), 0}
@@ -133,7 +136,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.binders = &binders{db: s.target, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}}
 	s.pool = newPool(s.workers, s.written, s.troubled)
 	s.open = newBatch()
-	fail := func(err error) (func(), error) { client.Close(); return nil, err }
+	fail := func(err error) (func(), error) { client.Close(); return func() {}, err }
 	if err := s.resume(ctx, applied); err != nil {
 		return fail(err)
 	}

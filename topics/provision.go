@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"duplex/config"
 
@@ -78,5 +79,26 @@ func ensure(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name string
 	case err != nil:
 		return 0, fmt.Errorf("creating topic %s: %w", name, err)
 	}
-	return partitions, nil
+	return partitions, awaitLeaders(ctx, adm, name)
+}
+
+// awaitLeaders waits until a topic just made can be used: brokers answer
+// "unknown topic" for a moment after they said it was created.
+func awaitLeaders(ctx context.Context, adm *kadm.Client, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for {
+		offsets, err := adm.ListEndOffsets(ctx, name)
+		if err == nil {
+			err = offsets.Error()
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the new topic %s: %w", name, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
