@@ -15,7 +15,7 @@
 //	func TestSomething(t *testing.T) {
 //		east := bed.SharedMySQL(t, testbed.AnyMySQL, "east") // started once, emptied for each test
 //		west := bed.MySQL(t, testbed.MySQL80)                // this test's own
-//		broker := bed.Kafka(t)
+//		broker := bed.SharedKafka(t)
 //	}
 //
 // Programs use Open and the Start… methods, which return errors.
@@ -53,7 +53,7 @@ type Bed struct {
 	mu      sync.Mutex
 	count   int
 	running map[server]struct{}
-	shared  map[string]*lease
+	leases  map[string]*lease
 }
 
 // server is what a Bed owns.
@@ -84,7 +84,7 @@ func Open(dir string) (*Bed, error) {
 	if err := syscall.Flock(int(claim.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("opening the test bed: locking %s: %w", claim.Name(), err)
 	}
-	return &Bed{cache: cache, dir: own, claim: claim, running: map[server]struct{}{}, shared: map[string]*lease{}}, nil
+	return &Bed{cache: cache, dir: own, claim: claim, running: map[server]struct{}{}, leases: map[string]*lease{}}, nil
 }
 
 // sweep removes the data of beds whose process was killed: those whose lock nobody holds. The lock file goes last, so that

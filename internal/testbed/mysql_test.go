@@ -2,10 +2,15 @@ package testbed_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"duplex/internal/testbed"
 )
@@ -28,8 +33,8 @@ func TestMySQLSurvivesKillAndReset(t *testing.T) {
 				t.Fatalf("version is %s, want %s", got, version)
 			}
 
-			exec(t, my.DB(), "CREATE DATABASE shop; CREATE TABLE shop.item (id INT PRIMARY KEY); INSERT INTO shop.item VALUES (1), (2)")
-			exec(t, my.DB(), "CREATE USER app@'%' IDENTIFIED BY 'secret'; GRANT ALL ON shop.* TO app@'%'")
+			execute(t, my.DB(), "CREATE DATABASE shop; CREATE TABLE shop.item (id INT PRIMARY KEY); INSERT INTO shop.item VALUES (1), (2)")
+			execute(t, my.DB(), "CREATE USER app@'%' IDENTIFIED BY 'secret'; GRANT ALL ON shop.* TO app@'%'")
 			check(t, my.Kill())
 			if _, err := my.DB().Exec("DO 1"); err == nil {
 				t.Fatal("a killed server answers")
@@ -86,7 +91,7 @@ func TestFrozenServerAnswersNothing(t *testing.T) {
 		t.Error("a frozen server answers")
 	}
 	check(t, my.Thaw())
-	exec(t, my.DB(), "DO 1")
+	execute(t, my.DB(), "DO 1")
 }
 
 func TestSharedServerIsEmptiedAndRestarted(t *testing.T) {
@@ -94,7 +99,7 @@ func TestSharedServerIsEmptiedAndRestarted(t *testing.T) {
 	t.Run("first", func(t *testing.T) {
 		my := bed.SharedMySQL(t, testbed.AnyMySQL, "east")
 		address, uuid = my.Addr, value(t, my.DB(), "SELECT @@server_uuid")
-		exec(t, my.DB(), "CREATE DATABASE left_over")
+		execute(t, my.DB(), "CREATE DATABASE left_over")
 		t.Run("subtest has it too", func(t *testing.T) {
 			if bed.SharedMySQL(t, testbed.AnyMySQL, "east") != my {
 				t.Error("a subtest got another server")
@@ -129,7 +134,7 @@ func value(t *testing.T, db *sql.DB, query string) string {
 	return v.String
 }
 
-func exec(t *testing.T, db *sql.DB, statement string) {
+func execute(t *testing.T, db *sql.DB, statement string) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement); err != nil {
 		t.Fatalf("%s: %v", statement, err)
@@ -140,5 +145,37 @@ func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestMySQLCertificateIsVerified(t *testing.T) {
+	for _, part := range []testbed.Part{testbed.MySQL97, testbed.MySQL80, testbed.MariaDB1011, testbed.MariaDB118} {
+		t.Run(string(part), func(t *testing.T) {
+			t.Parallel()
+			my := bed.MySQL(t, part, testbed.MySQLTLS())
+			pem, err := os.ReadFile(my.CAFile)
+			check(t, err)
+			pool := x509.NewCertPool()
+			pool.AppendCertsFromPEM(pem)
+			for name, try := range map[string]struct {
+				config *tls.Config
+				ok     bool
+			}{
+				"its CA":     {&tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}, true},
+				"other name": {&tls.Config{RootCAs: pool, ServerName: "example.org"}, false},
+				"unknown CA": {&tls.Config{ServerName: "127.0.0.1"}, false},
+			} {
+				config, err := mysql.ParseDSN(my.DSN(""))
+				check(t, err)
+				config.TLS, config.Logger = try.config, &mysql.NopLogger{}
+				connector, err := mysql.NewConnector(config)
+				check(t, err)
+				db := sql.OpenDB(connector)
+				defer db.Close()
+				if err := db.PingContext(t.Context()); (err == nil) != try.ok {
+					t.Errorf("connecting with %s: %v", name, err)
+				}
+			}
+		})
 	}
 }

@@ -3,9 +3,15 @@ package testbed
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sr"
 )
 
 // Reset makes the server as good as new within a fraction of a second: it ends all other sessions, rolls back prepared
@@ -33,6 +39,13 @@ func (m *MySQL) Reset() error {
 		return fmt.Errorf("resetting %s: %w", m.Name(), r.err)
 	}
 	return nil
+}
+
+func (m *MySQL) revive() error {
+	if !m.proc.running() {
+		return m.Start()
+	}
+	return m.Thaw()
 }
 
 // reset runs statements on one connection until the first error.
@@ -148,4 +161,112 @@ func (r *reset) emptyBinlog() {
 	if _, err := r.conn.ExecContext(r.ctx, "RESET BINARY LOGS AND GTIDS"); err != nil {
 		r.exec("RESET MASTER")
 	}
+}
+
+// Reset deletes all topics but Kafka's own, all consumer groups, and restores all proxies. Transactional ids and client
+// quotas stay.
+func (k *Kafka) Reset() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.internal()...))
+	if err != nil {
+		return fmt.Errorf("resetting %s: %w", k.Name(), err)
+	}
+	defer client.Close()
+	if err := k.empty(ctx, kadm.NewClient(client)); err != nil {
+		return fmt.Errorf("resetting %s: %w", k.Name(), err)
+	}
+	for _, n := range k.nodes {
+		if n.proxy == nil {
+			continue
+		}
+		if err := n.proxy.Restore(); err != nil {
+			return fmt.Errorf("resetting %s: %w", k.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (k *Kafka) empty(ctx context.Context, admin *kadm.Client) error {
+	groups, err := admin.ListGroups(ctx)
+	if err != nil {
+		return fmt.Errorf("listing groups: %w", err)
+	}
+	for _, group := range groups.Groups() {
+		// Its members may still be leaving: a test's clients close after its servers are given back.
+		for {
+			_, err := admin.DeleteGroup(ctx, group)
+			if err == nil || errors.Is(err, kerr.GroupIDNotFound) {
+				break
+			}
+			if !errors.Is(err, kerr.NonEmptyGroup) || ctx.Err() != nil {
+				return fmt.Errorf("deleting group %s: %w", group, err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	topics, err := admin.ListTopics(ctx) // Kafka's own are left out
+	if err != nil {
+		return fmt.Errorf("listing topics: %w", err)
+	}
+	deleted, err := admin.DeleteTopics(ctx, topics.Names()...)
+	if err == nil {
+		err = deleted.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("deleting topics: %w", err)
+	}
+	return nil
+}
+
+func (k *Kafka) revive() error {
+	for i, n := range k.nodes {
+		if !n.proc.running() {
+			if err := k.Start(i); err != nil {
+				return err
+			}
+		} else if err := k.Thaw(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reset deletes all subjects for good and sets the global compatibility back to NONE.
+func (r *Registry) Reset() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := r.empty(ctx); err != nil {
+		return fmt.Errorf("resetting %s: %w", r.Name(), err)
+	}
+	return nil
+}
+
+func (r *Registry) empty(ctx context.Context) error {
+	client, err := sr.NewClient(sr.URLs(r.URL()))
+	if err != nil {
+		return err
+	}
+	for _, set := range client.SetCompatibility(ctx, sr.SetCompatibility{Level: sr.CompatNone}) {
+		if set.Err != nil {
+			return fmt.Errorf("setting compatibility: %w", set.Err)
+		}
+	}
+	subjects, err := client.Subjects(ctx)
+	if err != nil {
+		return fmt.Errorf("listing subjects: %w", err)
+	}
+	for _, subject := range subjects {
+		if _, err := client.DeleteSubject(ctx, subject, sr.SoftDelete); err != nil {
+			return fmt.Errorf("deleting subject %s: %w", subject, err)
+		}
+	}
+	return nil
+}
+
+func (r *Registry) revive() error {
+	if !r.proc.running() {
+		return r.Start()
+	}
+	return r.Thaw()
 }

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,10 +13,17 @@ import (
 // lease is a server that tests use one after the other.
 type lease struct {
 	turn   sync.Mutex // held by the test that has the server
-	server *MySQL
+	server shared     // nil until the first test has started it
 
 	mu     sync.Mutex
 	holder string
+}
+
+// shared is a server that can be made as good as new without a restart.
+type shared interface {
+	server
+	revive() error // starts what a test left dead, thaws what it left frozen
+	Reset() error
 }
 
 // SharedMySQL is the server of this version and name, started for the first test that asks for it, restarted if a test
@@ -23,9 +31,27 @@ type lease struct {
 // in parallel and need several must ask for them in the same order. Subtests of t get it as it is.
 func (b *Bed) SharedMySQL(t TB, version Part, name string) *MySQL {
 	t.Helper()
-	l := b.leaseOf(string(version) + "/" + name)
+	return borrow(b, t, string(version)+"/"+name, func(ctx context.Context) (*MySQL, error) { return b.StartMySQL(ctx, version) })
+}
+
+// SharedKafka is one node that tests share as they share SharedMySQL's servers; see Kafka.Reset.
+func (b *Bed) SharedKafka(t TB) *Kafka {
+	t.Helper()
+	return borrow(b, t, "kafka", func(ctx context.Context) (*Kafka, error) { return b.StartKafka(ctx) })
+}
+
+// SharedRegistry is a registry that tests share as they share SharedMySQL's servers; see Registry.Reset.
+func (b *Bed) SharedRegistry(t TB) *Registry {
+	t.Helper()
+	return borrow(b, t, "registry", b.StartRegistry)
+}
+
+// borrow gives t the server under key, as good as new, until t ends.
+func borrow[S shared](b *Bed, t TB, key string, start func(context.Context) (S, error)) S {
+	t.Helper()
+	l := b.leaseOf(key)
 	if l.heldFor(t.Name()) {
-		return l.server
+		return l.server.(S)
 	}
 	l.turn.Lock()
 	l.setHolder(t.Name())
@@ -34,33 +60,29 @@ func (b *Bed) SharedMySQL(t TB, version Part, name string) *MySQL {
 		l.turn.Unlock()
 	})
 	if l.server == nil {
-		m, err := b.StartMySQL(t.Context(), version)
+		s, err := start(t.Context())
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
-		l.server = m
-		return m
+		l.server = s
+		return s
 	}
-	if !l.server.proc.running() {
-		if err := l.server.Start(); err != nil {
-			t.Fatalf("%v", err)
-		}
-	} else if err := l.server.Thaw(); err != nil { // a test that failed may have left it frozen
+	if err := l.server.revive(); err != nil {
 		t.Fatalf("%v", err)
 	}
 	if err := l.server.Reset(); err != nil {
 		t.Fatalf("%v", err)
 	}
-	return l.server
+	return l.server.(S)
 }
 
 func (b *Bed) leaseOf(key string) *lease {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.shared[key]
+	l := b.leases[key]
 	if l == nil {
 		l = &lease{}
-		b.shared[key] = l
+		b.leases[key] = l
 	}
 	return l
 }

@@ -73,8 +73,14 @@ func up(ctx context.Context) (err error) {
 	var kafka *testbed.Kafka
 	var registry *testbed.Registry
 	group, starting := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { east, err = bed.StartMySQL(starting, testbed.AnyMySQL, testbed.Durable()); return err })
-	group.Go(func() (err error) { west, err = bed.StartMySQL(starting, testbed.AnyMySQL, testbed.Durable()); return err })
+	group.Go(func() (err error) {
+		east, err = bed.StartMySQL(starting, testbed.AnyMySQL, testbed.Durable())
+		return err
+	})
+	group.Go(func() (err error) {
+		west, err = bed.StartMySQL(starting, testbed.AnyMySQL, testbed.Durable())
+		return err
+	})
 	group.Go(func() (err error) { kafka, err = bed.StartKafka(starting); return err })
 	group.Go(func() (err error) { registry, err = bed.StartRegistry(starting); return err })
 	if err := group.Wait(); err != nil {
