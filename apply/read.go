@@ -197,6 +197,14 @@ func (s *session) handOver(ctx context.Context) error {
 
 // alone writes a large transaction with nothing else under way.
 func (s *session) alone(ctx context.Context, end *ending) error {
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
+	return s.stream(ctx, end)
+}
+
+// settle hands the open batch over and waits until every batch is done.
+func (s *session) settle(ctx context.Context) error {
 	if len(s.open.commits) > 0 {
 		if err := s.handOver(ctx); err != nil {
 			return err
@@ -209,5 +217,5 @@ func (s *session) alone(ctx context.Context, end *ending) error {
 			return context.Cause(ctx)
 		}
 	}
-	return s.stream(ctx, end)
+	return nil
 }

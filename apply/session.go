@@ -244,17 +244,8 @@ func (s *session) fetch(ctx context.Context) error {
 func (s *session) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
-	if len(s.open.commits) > 0 {
-		if err := s.handOver(ctx); err != nil {
-			return err
-		}
-	}
-	for s.pool.count() > 0 {
-		select {
-		case <-s.pool.freed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if err := s.settle(ctx); err != nil {
+		return err
 	}
 	s.note()
 	return s.saver.save(ctx, s.position())
