@@ -83,7 +83,12 @@ func checkTask(r *Report, procs []*config.Process, spec *tasks.Spec) {
 	}
 	var found []Finding
 	for _, err := range spec.Unsupported() {
-		found = append(found, Finding{Code: "task", Severity: Refuse, Where: "task " + spec.Task, What: err.Error(), Why: "this version can't do it yet"})
+		f := Finding{Code: "task", Severity: Refuse, Where: "task " + spec.Task, What: err.Error(), Why: "this version can't do it yet", Fix: "-- take it out of the task file\n"}
+		var invalid *config.Invalid
+		if errors.As(err, &invalid) {
+			f.What, f.Fix = invalid.Setting+": "+invalid.Reason, "-- "+invalid.Mend+"\n"
+		}
+		found = append(found, f)
 	}
 	var given []change.Region
 	for _, p := range procs {

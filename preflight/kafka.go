@@ -48,7 +48,7 @@ func (k *kafkaCheck) run(ctx context.Context) ([]Finding, int) {
 		k.unreachable(err)
 		return k.found, 0
 	}
-	client, err := kgo.NewClient(append(opts, kgo.RetryTimeout(answerTime))...)
+	client, err := kgo.NewClient(append(opts, kgo.RetryTimeout(answerTime), kgo.RequestRetries(2))...)
 	if err != nil {
 		k.unreachable(err)
 		return k.found, 0
