@@ -121,7 +121,9 @@ func (p *pair) write(ctx context.Context, cfg Config, out display) error {
 		stop()
 	case <-failed.Done():
 	}
-	if err := group.Wait(); err != nil {
+	err := group.Wait()
+	out.settle()
+	if err != nil {
 		return err
 	}
 	return ctx.Err()

@@ -16,6 +16,8 @@ type display interface {
 	say(line string)
 	// show shows the present state, which the next call replaces.
 	show(*snapshot)
+	// settle leaves the state shown last where it is; what follows comes below.
+	settle()
 	// Write says each line of a text; the program's log goes there.
 	io.Writer
 }
@@ -41,6 +43,8 @@ func (l *lines) say(line string) {
 
 func (l *lines) show(s *snapshot) { l.say(s.line()) }
 
+func (l *lines) settle() {}
+
 // Write implements io.Writer.
 func (l *lines) Write(text []byte) (int, error) { return sayAll(l, text) }
 
@@ -61,6 +65,12 @@ func (s *screen) show(state *snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.draw("", state.frame())
+}
+
+func (s *screen) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frame = nil
 }
 
 // Write implements io.Writer.

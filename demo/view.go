@@ -23,7 +23,7 @@ type flow struct {
 	written, rate  int64 // rows of the application of from: in all, in a second
 	applied, speed int64 // the same as applied in to
 	status         apply.Status
-	last           []string // newest rows of from, as they are in to
+	last           []string // rows of from changed last, as they are in to
 	trouble        string   // what is being tried again, if anything
 }
 
@@ -64,15 +64,15 @@ func (p *pair) flow(ctx context.Context, from, to *side) (flow, error) {
 	f.applied, f.trouble = f.status.Rows, trouble(from.region.Status().Capture.Status, f.status.Status)
 	rows, err := to.server.DB().QueryContext(ctx,
 		`SELECT CONCAT('order ', o.id), c.name, o.status, o.total, (SELECT COUNT(*) FROM shop.order_items i WHERE i.order_id = o.id)
-		FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id WHERE o.home = ? ORDER BY o.id DESC LIMIT 4`, f.from)
+		FROM shop.orders o JOIN shop.customers c ON c.id = o.customer_id WHERE o.home = ? ORDER BY o.changed DESC LIMIT 4`, f.from)
 	if err != nil {
-		return f, fmt.Errorf("reading the newest orders of %s in %s: %w", f.from, f.to, err)
+		return f, fmt.Errorf("reading the last orders of %s in %s: %w", f.from, f.to, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var order, customer, status, total, items string
 		if err := rows.Scan(&order, &customer, &status, &total, &items); err != nil {
-			return f, fmt.Errorf("reading the newest orders of %s in %s: %w", f.from, f.to, err)
+			return f, fmt.Errorf("reading the last orders of %s in %s: %w", f.from, f.to, err)
 		}
 		f.last = append(f.last, fmt.Sprintf("%s %s %s %8s  %s items", pad(order, 13), pad(customer, 13), pad(status, 6), total, items))
 	}
@@ -130,7 +130,7 @@ func (s *snapshot) frame() []string {
 	all = append(all, rule)
 	for i := range s.flows {
 		f := &s.flows[i]
-		all = append(all, fmt.Sprintf("newest orders of %s as %s has them:", f.from, f.to))
+		all = append(all, fmt.Sprintf("orders of %s changed last, as %s has them:", f.from, f.to))
 		if f.trouble != "" {
 			all = append(all, "  "+f.trouble)
 		}
