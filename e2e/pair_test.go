@@ -1,0 +1,162 @@
+package e2e_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"duplex/internal/testbed"
+)
+
+// side is one region: its server and the settings of its process files.
+type side struct {
+	region string
+	mysql  *testbed.MySQL
+	number int // 1 or 2: its AUTO_INCREMENT offset
+	// The flow mappings of a process file. A test may replace them before it
+	// makes processes.
+	mysqlText, kafkaText, registryText, peersText string
+}
+
+// pair is two regions, the task between them, and their processes.
+type pair struct {
+	t          *testing.T
+	dir        string
+	east, west *side
+	task       string // path of the task file
+	taskName   string
+	kafka      *testbed.Kafka
+}
+
+// newPair makes two regions on empty servers, MySQL 8.0 and 9.7, that use the
+// given Kafka (nil: the shared one) and the shared registry. The name makes
+// the ids of regions and task the test's own.
+func newPair(t *testing.T, name string, kafka *testbed.Kafka) *pair {
+	t.Helper()
+	shared, registry := services.get(t)
+	if kafka == nil {
+		kafka = shared
+	}
+	p := &pair{t: t, dir: t.TempDir(), taskName: name, kafka: kafka}
+	p.east = newSide(t, "e-"+name, 1, bed.SharedMySQL(t, testbed.MySQL80, "east"))
+	p.west = newSide(t, "w-"+name, 2, bed.SharedMySQL(t, testbed.MySQL97, "west"))
+	replicas := min(3, len(kafka.Brokers()))
+	for _, s := range p.sides() {
+		s.kafkaText = fmt.Sprintf("{brokers: ['%s'], replication_factor: %d, partitions: 2}", strings.Join(kafka.Brokers(), "', '"), replicas)
+		s.registryText = fmt.Sprintf("{url: '%s'}", registry.URL())
+	}
+	p.writeTask("tables: {include: ['shop.*']}")
+	return p
+}
+
+// newSide prepares a server: Duplex's account with the least it needs, and
+// numbers of its own for AUTO_INCREMENT.
+func newSide(t *testing.T, region string, number int, m *testbed.MySQL) *side {
+	t.Helper()
+	mustExec(t, m.DB(),
+		fmt.Sprintf("SET GLOBAL auto_increment_increment = 2, auto_increment_offset = %d", number),
+		"CREATE DATABASE shop",
+		fmt.Sprintf("CREATE USER duplex@'%%' IDENTIFIED BY '%s'", password),
+		"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO duplex@'%'",
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON shop.* TO duplex@'%'",
+		"GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON duplex.* TO duplex@'%'",
+	)
+	return &side{region: region, mysql: m, number: number,
+		mysqlText: fmt.Sprintf("{address: '%s', user: duplex, password: '${env:%s}', tls: off}", m.Addr, secretEnv)}
+}
+
+func (p *pair) sides() []*side { return []*side{p.east, p.west} }
+
+// other returns the region that s is paired with.
+func (p *pair) other(s *side) *side {
+	if s == p.east {
+		return p.west
+	}
+	return p.east
+}
+
+// writeTask writes the task file: its name, its regions, and the lines given.
+func (p *pair) writeTask(lines ...string) {
+	p.t.Helper()
+	p.task = filepath.Join(p.dir, "task.yaml")
+	head := []string{"task: " + p.taskName, fmt.Sprintf("regions: [%s, %s]", p.east.region, p.west.region)}
+	writeLines(p.t, p.task, append(head, lines...))
+}
+
+// processFile writes a process file of a region, with an address of its own to
+// listen at, and returns its path and that address.
+func (p *pair) processFile(s *side, name string) (path, listen string) {
+	p.t.Helper()
+	listen = bed.Address(p.t)
+	lines := []string{"region: " + s.region, "mysql: " + s.mysqlText, "kafka: " + s.kafkaText, "registry: " + s.registryText, "listen: " + listen}
+	if s.peersText != "" {
+		lines = append(lines, "peers: "+s.peersText)
+	}
+	path = filepath.Join(p.dir, name+".yaml")
+	writeLines(p.t, path, lines)
+	return path, listen
+}
+
+// process makes a process for a region: run, capture or apply. Start starts it.
+func (p *pair) process(s *side, command string) *Process {
+	p.t.Helper()
+	return p.named(s, command, s.region+"-"+command)
+}
+
+// named is process with a name of the test's choice, for a second of a kind.
+func (p *pair) named(s *side, command, name string) *Process {
+	p.t.Helper()
+	path, listen := p.processFile(s, name)
+	return newProcess(p.t, name, listen, command, "-c", path, "--task", p.task)
+}
+
+// start makes and starts a process for each region with each of the commands,
+// and waits until all stream.
+func (p *pair) start(commands ...string) []*Process {
+	p.t.Helper()
+	var all []*Process
+	for _, command := range commands {
+		for _, s := range p.sides() {
+			all = append(all, p.process(s, command))
+		}
+	}
+	for _, process := range all {
+		process.Start()
+	}
+	for _, process := range all {
+		process.WaitStreaming()
+	}
+	return all
+}
+
+// stop ends processes in order, all at once, and demands exit code 0.
+func stop(processes []*Process) {
+	for _, p := range processes {
+		p.Signal(15)
+	}
+	for _, p := range processes {
+		if state := p.Wait(exitLimit); state.ExitCode() != 0 {
+			p.t.Errorf("%s was asked to end and gave: %s", p.Name, state)
+		}
+	}
+}
+
+func writeLines(t *testing.T, path string, lines []string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustExec(t *testing.T, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := db.ExecContext(context.Background(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
