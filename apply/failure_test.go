@@ -1,0 +1,78 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"duplex/change"
+	"duplex/supervise"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// What a person must mend stops the stream, but only once its transaction
+// stands alone; what waiting mends never does.
+func TestVerdict(t *testing.T) {
+	duplicate := &mysql.MySQLError{Number: 1062, Message: "Duplicate entry 'secret@example.com' for key 'customer.email'"}
+	deadlock := &mysql.MySQLError{Number: 1213, Message: "Deadlock found"}
+	lost := mysql.ErrInvalidConn
+	in := func(table string, err error) error { return &tableError{table, err} }
+	batchOf := func(n int, err error) error {
+		return batchError(&batch{seq: 10, commits: make([]int64, n)}, err)
+	}
+	for _, tt := range []struct {
+		name                 string
+		err                  error
+		permanent, carefully bool
+	}{
+		{"one transaction, duplicate key", batchOf(1, in("shop.customer", duplicate)), true, false},
+		{"several transactions, duplicate key", batchOf(3, in("shop.customer", duplicate)), false, true},
+		{"one transaction, deadlock", batchOf(1, in("shop.customer", deadlock)), false, false},
+		{"several, deadlock", batchOf(3, in("shop.customer", deadlock)), false, false},
+		{"connection lost", batchOf(1, in("shop.customer", lost)), false, false},
+		{"fenced", batchOf(1, errFenced), false, false},
+		{"fenced with several", batchOf(3, errFenced), false, false},
+		{"outside of a batch", errors.New("kafka went away"), false, false},
+		{"outside of a batch, permanent", supervise.Permanent(errors.New("no such table")), true, false},
+		{"the end of the process", context.Canceled, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			final, carefully := verdict(tt.err)
+			if supervise.IsPermanent(final) != tt.permanent || carefully != tt.carefully {
+				t.Errorf("permanent %t, carefully %t: %v", supervise.IsPermanent(final), carefully, final)
+			}
+			if !errors.Is(final, tt.err) {
+				t.Errorf("the cause is lost: %v", final)
+			}
+			if strings.Contains(fmt.Sprint(final), "secret@example.com") {
+				t.Errorf("a row value is in the message: %v", final)
+			}
+		})
+	}
+}
+
+// The message says which transactions and which table.
+func TestBatchFailureSaysWhere(t *testing.T) {
+	err := &tableError{"shop.customer", &mysql.MySQLError{Number: 1062, Message: "Duplicate entry 'x' for key 'email'"}}
+	for _, tt := range []struct {
+		n    int
+		want []string
+	}{
+		{1, []string{"transaction 10 ", "shop.customer", "1062"}},
+		{4, []string{"transactions 7 to 10 ", "shop.customer", "1062"}},
+	} {
+		got := batchError(&batch{seq: 10, commits: make([]int64, tt.n)}, err).Error()
+		for _, w := range tt.want {
+			if !strings.Contains(got, w) {
+				t.Errorf("of %d transactions: %q lacks %q", tt.n, got, w)
+			}
+		}
+	}
+	var f *batchFailure
+	if !errors.As(batchError(&batch{seq: 10, commits: make([]int64, 4)}, err), &f) || f.first != change.Seq(7) {
+		t.Error("the first transaction isn't told")
+	}
+}
