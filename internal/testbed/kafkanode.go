@@ -98,6 +98,12 @@ func (k *Kafka) properties(i int, data string) []string {
 	}
 	factor := min(len(k.nodes), 3)
 	inSync := max(factor-1, 1)
+	// A node that was killed comes back only once the cluster has given up its former life. One node has nothing else to
+	// lose by a short session; with three, a machine that is slow for a moment would move leaders about.
+	session, heartbeat := 6000, 2000
+	if len(k.nodes) == 1 {
+		session, heartbeat = 2500, 500
+	}
 	return []string{
 		"process.roles=broker,controller",
 		fmt.Sprintf("node.id=%d", i+1),
@@ -122,7 +128,8 @@ func (k *Kafka) properties(i int, data string) []string {
 		// By default back-to-back transactions of one producer wait 20 ms each.
 		"add.partitions.to.txn.retry.backoff.ms=1",
 		"group.initial.rebalance.delay.ms=0",
-		"broker.session.timeout.ms=6000",
+		fmt.Sprintf("broker.session.timeout.ms=%d", session),
+		fmt.Sprintf("broker.heartbeat.interval.ms=%d", heartbeat),
 		"num.network.threads=2",
 		"num.io.threads=4",
 		"log.cleaner.dedupe.buffer.size=16777216",

@@ -134,3 +134,19 @@ func TestProxyLimitsBandwidth(t *testing.T) {
 		t.Errorf("60 KiB took %v at 100 KiB/s", took)
 	}
 }
+
+func TestProxyEndsConnectionsInOrder(t *testing.T) {
+	p := bed.Proxy(t, echoServer(t))
+	c := dial(t, p)
+	check(t, c.SetReadBuffer(4<<10)) // so that most of the answer waits in the proxy's socket
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 8<<10)
+	_, err := c.Write(sent)
+	check(t, err)
+	check(t, c.CloseWrite())
+	time.Sleep(200 * time.Millisecond) // the server and the proxy are done; a reset would now lose what isn't read
+	got, err := io.ReadAll(c)
+	check(t, err)
+	if want := append(sent, "bye"...); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came back, want %d", len(got), len(want))
+	}
+}
