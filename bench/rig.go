@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"duplex/internal/testbed"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// rig is what every measurement runs on: east and west with their databases,
+// one Kafka with a registry, and the program, freshly built.
+type rig struct {
+	log        *slog.Logger
+	bed        *testbed.Bed
+	dir        string // the program, process files, logs
+	program    string
+	taskFile   string
+	east, west *site
+	kafka      *testbed.Kafka
+	registry   *testbed.Registry
+}
+
+// site is one region: its database and its process file.
+type site struct {
+	name   string
+	mysql  *testbed.MySQL
+	config string // file
+	listen string
+}
+
+const task = "task: bench\nregions: [east, west]\ntables: {include: ['bench.*']}\n"
+
+// production makes mysqld flush at every commit and gives it memory enough
+// that its own cache isn't what is measured.
+func production() []testbed.MySQLOption {
+	return []testbed.MySQLOption{testbed.Durable(), testbed.MySQLFlags(
+		"--innodb-buffer-pool-size=512M", "--loose-innodb-redo-log-capacity=1G", "--innodb-log-buffer-size=64M")}
+}
+
+// newRig starts a rig. After an error nothing is left.
+func newRig(ctx context.Context, log *slog.Logger) (*rig, error) {
+	r := &rig{log: log, east: &site{name: "east"}, west: &site{name: "west"}}
+	if err := r.start(ctx); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func (r *rig) start(ctx context.Context) (err error) {
+	if r.dir, err = os.MkdirTemp("", "duplex-bench-"); err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	if r.bed, err = testbed.Open(""); err != nil {
+		return err
+	}
+	r.log.Info("starting two MySQL, Kafka and a schema registry, building duplex")
+	group, starting := errgroup.WithContext(ctx)
+	for _, s := range []*site{r.east, r.west} {
+		group.Go(func() (err error) {
+			s.mysql, err = r.bed.StartMySQL(starting, testbed.MySQL97, production()...)
+			return err
+		})
+	}
+	group.Go(func() (err error) {
+		// The compiler that the test bed leaves out pays for itself in a long run.
+		r.kafka, err = r.bed.StartKafka(starting, testbed.KafkaJVM("-XX:TieredStopAtLevel=4", "-Xmx1g"))
+		return err
+	})
+	group.Go(func() (err error) { r.registry, err = r.bed.StartRegistry(starting); return err })
+	group.Go(func() error { return r.build(starting) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return r.writeFiles()
+}
+
+func (r *rig) build(ctx context.Context) error {
+	r.program = filepath.Join(r.dir, "duplex")
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", r.program, "duplex/cmd/duplex").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("building duplex: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// writeFiles writes the task file and both process files.
+func (r *rig) writeFiles() (err error) {
+	r.taskFile = filepath.Join(r.dir, "bench.yaml")
+	if err := os.WriteFile(r.taskFile, []byte(task), 0o600); err != nil {
+		return fmt.Errorf("writing the task file: %w", err)
+	}
+	for _, s := range []*site{r.east, r.west} {
+		if s.listen, err = freeAddress(); err != nil {
+			return err
+		}
+		s.config = filepath.Join(r.dir, s.name+".yaml")
+		text := fmt.Sprintf("region: %s\nmysql: {address: '%s', user: root, password: '', tls: off}\nkafka: {brokers: ['%s'], replication_factor: 1}\nregistry: {url: '%s'}\nlisten: '%s'\n",
+			s.name, s.mysql.Addr, strings.Join(r.kafka.Brokers(), "', '"), r.registry.URL(), s.listen)
+		if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+			return fmt.Errorf("writing the process file of %s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func (r *rig) close() error {
+	var errs []error
+	if r.bed != nil {
+		errs = append(errs, r.bed.Close())
+	}
+	if r.dir != "" {
+		errs = append(errs, os.RemoveAll(r.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// both runs statements on both databases.
+func (r *rig) both(ctx context.Context, statements ...string) error {
+	for _, s := range []*site{r.east, r.west} {
+		if err := run(ctx, s.mysql, statements...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func run(ctx context.Context, m *testbed.MySQL, statements ...string) error {
+	for _, statement := range statements {
+		if _, err := m.DB().ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("running %s on %s: %w", statement, m.Name(), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"duplex/internal/testbed"
+)
+
+// ticksPerSecond is the unit of CPU times in /proc, which Linux fixes for
+// programs whatever the kernel's own is.
+const ticksPerSecond = 100
+
+// meter measures what processes use from its making on.
+type meter struct {
+	pids   map[string]int
+	before map[string]float64
+}
+
+// startMeter begins to measure the processes, given by name.
+func startMeter(pids map[string]int) (*meter, error) {
+	m := &meter{pids: pids, before: map[string]float64{}}
+	for name, pid := range pids {
+		seconds, err := cpuSeconds(pid)
+		if err != nil {
+			return nil, err
+		}
+		m.before[name] = seconds
+	}
+	return m, nil
+}
+
+// report writes CPU time since the start, and peak memory, of each process.
+func (m *meter) report(to report, prefix string) error {
+	for name, pid := range m.pids {
+		seconds, err := cpuSeconds(pid)
+		if err != nil {
+			return err
+		}
+		bytes, err := testbed.PeakRSS(pid)
+		if err != nil {
+			return err
+		}
+		to.figure(prefix+".cpu."+name, seconds-m.before[name], "s")
+		to.figure(prefix+".peak_rss."+name, float64(bytes)/(1<<20), "MiB")
+	}
+	return nil
+}
+
+// cpuSeconds returns the CPU time that a running process has used.
+func cpuSeconds(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
+	}
+	// The name before the last bracket may hold anything.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	const user, system = 11, 12
+	if len(fields) <= system {
+		return 0, fmt.Errorf("reading the CPU time of process %d: unexpected %q", pid, text)
+	}
+	var ticks int64
+	for _, field := range []string{fields[user], fields[system]} {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
+		}
+		ticks += n
+	}
+	return float64(ticks) / ticksPerSecond, nil
+}
