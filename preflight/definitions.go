@@ -162,20 +162,19 @@ func (c created) statement(db, table string) string {
 }
 
 // column returns the definition of a column, name included. Where it leaves
-// the character set to the table's default, which may be another on the other
-// side, it is put in.
+// the collation to the table's default, which may be another on the other side,
+// it is put in; the character set follows from it.
 func (c created) column(column *schemas.Column) string {
 	line := c.line(mysql.QuoteIdent(column.Name) + " ")
 	head := mysql.QuoteIdent(column.Name) + " " + column.Native
 	rest, ok := strings.CutPrefix(line, head)
-	if !ok || column.Charset == "" || strings.HasPrefix(rest, " CHARACTER SET ") {
+	if !ok || column.Collation == "" || strings.Contains(rest, " COLLATE ") {
 		return line
 	}
-	head += " CHARACTER SET " + column.Charset
-	if !strings.HasPrefix(rest, " COLLATE ") {
-		head += " COLLATE " + column.Collation
+	if set := " CHARACTER SET " + column.Charset; strings.HasPrefix(rest, set) { // COLLATE comes after it
+		head, rest = head+set, rest[len(set):]
 	}
-	return head + rest
+	return head + " COLLATE " + column.Collation + rest
 }
 
 // unique returns the definition of a unique key, name included.
