@@ -21,11 +21,11 @@ import (
 const (
 	// inboxBytes bounds what waits in all inboxes; each partition has its
 	// share, so that a full one never keeps another from being fetched.
-	inboxBytes = 64 << 20
+	inboxBytes = 32 << 20
 	minInbox   = 256 << 10
 	maxInbox   = 4 << 20
 	// fetchBytes bounds one answer of a broker.
-	fetchBytes          = 16 << 20
+	fetchBytes          = 8 << 20
 	fetchPartitionBytes = 1 << 20
 	spineInbox          = 20_000 // END records
 	// unknownOffset stands for a partition read from its start, wherever that

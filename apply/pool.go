@@ -38,7 +38,7 @@ type pool struct {
 }
 
 const (
-	poolBytes = 32 << 20
+	poolBytes = 24 << 20
 	// maxUndone bounds the batches not done for each worker, so that a crash
 	// has little to do again.
 	maxUndone = 2

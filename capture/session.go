@@ -20,7 +20,7 @@ import (
 
 const (
 	// queueBytes bounds what was read from the binlog and not yet published.
-	queueBytes = 32 << 20
+	queueBytes = 16 << 20
 	// A Kafka transaction is committed when nothing more is ready, or when it
 	// has grown so large or old.
 	commitBytes = 16 << 20

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -62,6 +64,7 @@ func (f *serviceFlags) serve(env *environment, services region.Services, accept 
 	if err != nil {
 		return err
 	}
+	limitMemory()
 	log := env.logger()
 	r, err := region.Start(env.ctx, region.Config{
 		Process: process, Tasks: specs, Services: services, AcceptDDL: accept, Version: version(), Log: log,
@@ -75,6 +78,18 @@ func (f *serviceFlags) serve(env *environment, services region.Services, accept 
 		err = r.Run(env.ctx)
 	}
 	return errors.Join(err, r.Close())
+}
+
+// memoryLimit is where the garbage collector begins to work harder, in bytes.
+// What the queues hold is bounded well below it; the limit keeps garbage from
+// doubling that.
+const memoryLimit = 224 << 20
+
+// limitMemory sets the limit, unless the operator did by GOMEMLIMIT.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 }
 
 // loadTasks reads the task files and refuses what isn't for this region, or
