@@ -54,6 +54,7 @@ func (d *ddlStatement) touches(captured func(db, table string) bool) bool {
 // that fails on one statement would have to skip it.
 func parseDDL(schema, text string) *ddlStatement {
 	t := tokens(text)
+	t.skipSetStatement()
 	d := &ddlStatement{}
 	switch {
 	case t.skip("TRUNCATE"):
@@ -75,6 +76,7 @@ func parseDDL(schema, text string) *ddlStatement {
 		}
 	case t.skip("RENAME"):
 		if t.skip("TABLE") || t.skip("TABLES") {
+			t.skip("IF", "EXISTS")
 			d.removesRows = true
 			d.tables = t.names(schema)
 		}
@@ -85,6 +87,7 @@ func parseDDL(schema, text string) *ddlStatement {
 			t.skip("IF", "EXISTS")
 			d.tables = t.name(schema)
 			d.removesRows = t.alterRemovesRows()
+			d.tables = append(d.tables, t.otherTables(schema)...)
 		}
 	case t.skip("CREATE", "OR", "REPLACE", "TABLE"):
 		d.removesRows = true
@@ -118,6 +121,20 @@ func (l *tokenList) skip(words ...string) bool {
 	return true
 }
 
+// skipSetStatement removes MariaDB's SET STATEMENT … FOR, which sets variables
+// for the statement after it.
+func (l *tokenList) skipSetStatement() {
+	if !l.skip("SET", "STATEMENT") {
+		return
+	}
+	for i, t := range *l {
+		if t.is("FOR") {
+			*l = (*l)[i+1:]
+			return
+		}
+	}
+}
+
 // name reads one table name from the front.
 func (l *tokenList) name(schema string) []tableName {
 	t := *l
@@ -133,27 +150,56 @@ func (l *tokenList) name(schema string) []tableName {
 	}
 }
 
-// names reads a list of table names, parted by a comma or by TO.
+// names reads a list of table names, parted by a comma or by TO. MariaDB allows
+// how long to wait between them.
 func (l *tokenList) names(schema string) []tableName {
 	names := l.name(schema)
-	for l.skip(",") || l.skip("TO") {
+	for l.skipWait(); l.skip(",") || l.skip("TO"); l.skipWait() {
 		names = append(names, l.name(schema)...)
 	}
 	return names
+}
+
+func (l *tokenList) skipWait() {
+	if !l.skip("NOWAIT") && len(*l) > 1 && l.skip("WAIT") {
+		*l = (*l)[1:]
+	}
+}
+
+// otherTables returns the tables that what follows ALTER TABLE name names
+// besides: the name that it gets, or the table that it exchanges rows with.
+func (l tokenList) otherTables(schema string) (names []tableName) {
+	for i, t := range l {
+		rest := l[i+1:]
+		switch {
+		case t.is("RENAME") && !rest.begins("COLUMN", "INDEX", "KEY"):
+			if !rest.skip("TO") && !rest.skip("AS") {
+				rest.skip("=")
+			}
+		case t.is("WITH") && rest.skip("TABLE"), t.is("TO") && rest.skip("TABLE"), t.is("CONVERT") && rest.skip("TABLE"):
+		default:
+			continue
+		}
+		names = append(names, rest.name(schema)...)
+	}
+	return names
+}
+
+// begins reports whether the list begins with one of the words.
+func (l tokenList) begins(words ...string) bool {
+	return len(l) > 0 && slices.ContainsFunc(words, l[0].is)
 }
 
 // alterRemovesRows reports whether what follows ALTER TABLE name changes the
 // table's name or which rows it holds.
 func (l tokenList) alterRemovesRows() bool {
 	for i, t := range l {
-		next := token{}
-		if i+1 < len(l) {
-			next = l[i+1]
-		}
+		next := l[i+1:]
 		switch {
-		case t.is("RENAME") && !next.is("COLUMN") && !next.is("INDEX") && !next.is("KEY"),
-			(t.is("TRUNCATE") || t.is("DROP") || t.is("EXCHANGE")) && next.is("PARTITION"),
-			(t.is("DISCARD") || t.is("IMPORT")) && (next.is("TABLESPACE") || next.is("PARTITION")):
+		case t.is("RENAME") && !next.begins("COLUMN", "INDEX", "KEY"),
+			(t.is("TRUNCATE") || t.is("DROP") || t.is("EXCHANGE")) && next.begins("PARTITION"),
+			t.is("CONVERT") && next.begins("PARTITION", "TABLE"), // MariaDB: from and to a table of its own
+			(t.is("DISCARD") || t.is("IMPORT")) && next.begins("TABLESPACE", "PARTITION"):
 			return true
 		}
 	}
@@ -176,7 +222,7 @@ func tokens(s string) tokenList {
 			i = after(s, i+2, "*/")
 		case strings.HasPrefix(s[i:], "*/"):
 			i += 2
-		case c == '#', strings.HasPrefix(s[i:], "-- "), strings.HasPrefix(s[i:], "--\n"):
+		case c == '#', isDashes(s[i:]):
 			i = after(s, i, "\n")
 		case c == '`', c == '\'', c == '"':
 			text, next := quoted(s, i)
@@ -188,7 +234,7 @@ func tokens(s string) tokenList {
 				i++
 			}
 			list = append(list, token{s[start:i], false})
-		case c == ' ', c == '\t', c == '\n', c == '\r':
+		case c <= ' ':
 			i++
 		default:
 			list = append(list, token{s[i : i+1], false})
@@ -196,6 +242,12 @@ func tokens(s string) tokenList {
 		}
 	}
 	return list
+}
+
+// isDashes reports whether s begins with a comment of two dashes, which needs
+// white space after it: 1--1 is 2.
+func isDashes(s string) bool {
+	return strings.HasPrefix(s, "--") && (len(s) == 2 || s[2] <= ' ')
 }
 
 // after returns the index after the next end, or the length of s.
