@@ -23,7 +23,7 @@ demo: build
 	DEMO_SECONDS=$(DEMO_SECONDS) bin/duplex demo
 
 test:
-	$(GO) run ./internal/testbed/cmd/testbed install all
+	$(GO) run ./internal/testbed/cmd/testbed install compiler all
 	$(GO) vet ./...
 	$(GO) test -race -p 2 -timeout 20m ./...
 

@@ -50,6 +50,10 @@ func Install(ctx context.Context, dir string, parts ...Part) error {
 	}
 	var missing []Part
 	for _, part := range parts {
+		if part == Compiler {
+			missing = append(missing, part)
+			continue
+		}
 		place, err := locate(ctx, dir, part)
 		if err != nil {
 			return err
@@ -58,11 +62,14 @@ func Install(ctx context.Context, dir string, parts ...Part) error {
 			missing = append(missing, part)
 		}
 	}
-	if err := installJava(ctx, dir, missing); err != nil {
+	if err := installTools(ctx, dir, missing); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range missing {
+		if part == Compiler {
+			continue // a tool of the machine, nothing of ours
+		}
 		group.Go(func() error {
 			if err := installPart(ctx, dir, part); err != nil {
 				return fmt.Errorf("installing %s: %w", part, err)
@@ -216,8 +223,8 @@ func withMaven(ctx context.Context, dir string, fetch func() error) error {
 	return fetch()
 }
 
-// installJava installs the Debian packages that parts need on the machine and that it lacks.
-func installJava(ctx context.Context, dir string, parts []Part) error {
+// installTools installs the Debian packages that parts need on the machine and that it lacks.
+func installTools(ctx context.Context, dir string, parts []Part) error {
 	needed := func() (packages []string) {
 		if slices.Contains(parts, KafkaJars) || slices.Contains(parts, RegistryApp) {
 			if javaVersion(ctx) < javaAtLeast {
@@ -227,6 +234,11 @@ func installJava(ctx context.Context, dir string, parts []Part) error {
 		if slices.ContainsFunc(parts, func(p Part) bool { return p == KafkaJars || p == RegistryApp || p == MySQL80 }) {
 			if _, err := exec.LookPath("mvn"); err != nil {
 				packages = append(packages, mavenPackage)
+			}
+		}
+		if slices.Contains(parts, Compiler) {
+			if _, err := exec.LookPath("gcc"); err != nil {
+				packages = append(packages, compilerPackages()...)
 			}
 		}
 		return packages

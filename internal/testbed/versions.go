@@ -13,6 +13,9 @@ const (
 	MariaDB118  Part = "mariadb118"
 	KafkaJars   Part = "kafka"
 	RegistryApp Part = "registry"
+
+	// Compiler is the C compiler that go test -race needs. It is of the machine, so AllParts leaves it out.
+	Compiler Part = "compiler"
 )
 
 // AllParts lists what `testbed install all` installs, the slowest first.
@@ -31,6 +34,8 @@ const (
 	javaAtLeast     = 17
 	mavenPackage    = "maven"
 )
+
+func compilerPackages() []string { return []string{"gcc", "libc6-dev"} }
 
 // jar is a file of Maven Central. One that a third party repackaged is pinned by its hash too.
 type jar struct {

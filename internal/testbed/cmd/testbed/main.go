@@ -1,6 +1,6 @@
 // Command testbed installs the real servers that Duplex is tested with, and runs a set of them to try things by hand.
 //
-//	testbed install [mysql mysql97 mysql80 mariadb1011 mariadb118 kafka registry | all]
+//	testbed install [mysql mysql97 mysql80 mariadb1011 mariadb118 kafka registry compiler all]
 //	testbed up
 package main
 
@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -45,12 +44,16 @@ func main() {
 }
 
 func install(ctx context.Context, names []string) error {
-	if len(names) == 0 || slices.Contains(names, "all") {
-		return testbed.Install(ctx, "", testbed.AllParts()...)
+	if len(names) == 0 {
+		names = []string{"all"}
 	}
 	var parts []testbed.Part
 	for _, name := range names {
-		parts = append(parts, testbed.Part(name))
+		if name == "all" {
+			parts = append(parts, testbed.AllParts()...)
+		} else {
+			parts = append(parts, testbed.Part(name))
+		}
 	}
 	return testbed.Install(ctx, "", parts...)
 }
