@@ -39,6 +39,7 @@ soak:
 	SOAK_MINUTES=$(SOAK_MINUTES) $(GO) run ./bench soak $(BENCH_ARGS)
 
 up:
+	docker/setup.sh
 	docker compose -f docker/docker-compose.yml up --build
 
 clean:
