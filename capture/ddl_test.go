@@ -25,6 +25,7 @@ func TestParseDDL(t *testing.T) {
 		{"TRUNCATE orders", true, names("shop.orders")},
 		{"truncate table crm.orders", true, names("crm.orders")},
 		{"TRUNCATE TABLE `a``b`.`c.d`", true, []tableName{{"a`b", "c.d"}}},
+		{"TRUNCATE TABLE 订单", true, names("shop.订单")},
 		{`TRUNCATE TABLE "crm"."orders"`, true, names("crm.orders")},
 		{"/* why */ TRUNCATE /* -- */ TABLE -- there\n orders", true, names("shop.orders")},
 		{"# a hash\nTRUNCATE orders", true, names("shop.orders")},

@@ -72,6 +72,8 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 		return h.commit()
 	case *replication.QueryEvent:
 		return h.query(string(ev.Schema), string(ev.Query))
+	case *replication.ExecuteLoadQueryEvent:
+		return h.loggedAsStatement("", "LOAD DATA")
 	case *replication.TransactionPayloadEvent:
 		for _, inner := range ev.Events {
 			if err := h.handle(inner); err != nil {
@@ -265,7 +267,7 @@ func (h *handler) commit() error {
 // query handles a statement in the binlog: the brackets of a transaction, and
 // whatever the server doesn't log as rows.
 func (h *handler) query(schema, statement string) error {
-	switch verb := firstWord(statement); {
+	switch verb := verbOf(statement); {
 	case verb == "BEGIN" && !h.txn.open:
 		h.txn.open = true
 		return nil
@@ -280,13 +282,19 @@ func (h *handler) query(schema, statement string) error {
 			return refuse("transaction %s was rolled back after its rows were logged: it changed captured and non-transactional tables together; mend: ALTER TABLE … ENGINE = InnoDB", h.txn.gtid)
 		}
 		return h.commit()
+	case verb == "ROLLBACK" && h.txn.captured:
+		return refuse("transaction %s goes back to a savepoint after its rows were logged: it changed captured and non-transactional tables together; mend: ALTER TABLE … ENGINE = InnoDB", h.txn.gtid)
 	case verb == "SAVEPOINT" || verb == "ROLLBACK" || verb == "RELEASE":
 		return nil
 	case isStatementChange(verb):
-		return refuse("transaction %s in schema %q was logged as a statement (%s …), not as rows; mend: SET PERSIST binlog_format = 'ROW', and end sessions that set another one", h.txn.gtid, schema, verb)
+		return h.loggedAsStatement(schema, verb)
 	default:
 		return h.ddl(schema, statement)
 	}
+}
+
+func (h *handler) loggedAsStatement(schema, verb string) error {
+	return refuse("transaction %s in schema %q was logged as a statement (%s …), not as rows; mend: SET GLOBAL binlog_format = 'ROW', also in the server's configuration file, and end the sessions that set another one", h.txn.gtid, schema, verb)
 }
 
 func (h *handler) ddl(schema, statement string) error {
@@ -324,31 +332,4 @@ func (h *handler) other(header *replication.EventHeader) error {
 	default:
 		return nil
 	}
-}
-
-func isStatementChange(verb string) bool {
-	switch verb {
-	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD":
-		return true
-	default:
-		return false
-	}
-}
-
-// firstWord returns the first word of a statement in upper case, comments
-// before it left out.
-func firstWord(statement string) string {
-	s := strings.TrimSpace(statement)
-	for strings.HasPrefix(s, "/*") && !strings.HasPrefix(s, "/*!") {
-		end := strings.Index(s, "*/")
-		if end < 0 {
-			return ""
-		}
-		s = strings.TrimSpace(s[end+2:])
-	}
-	end := strings.IndexFunc(s, func(r rune) bool { return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') })
-	if end < 0 {
-		end = len(s)
-	}
-	return strings.ToUpper(s[:end])
 }
