@@ -110,15 +110,18 @@ func (h *handler) beginMariaDB(header *replication.EventHeader, ev *replication.
 	}
 	h.txn = transaction{
 		open:         ev.Flags&mariadbStandalone == 0,
+		xa:           ev.Flags&mariadbPreparedXA != 0,
 		gtid:         GTID{number: int64(ev.GTID.SequenceNumber), domain: ev.GTID.DomainID, server: ev.GTID.ServerID},
 		commitMicros: commit.UnixMicro(),
 		serverID:     header.ServerID,
 	}
 }
 
-// mariadbStandalone is FL_STANDALONE of MariaDB's GTID event: no COMMIT ends
-// the group.
-const mariadbStandalone = 1
+// Flags of MariaDB's GTID event.
+const (
+	mariadbStandalone = 1  // FL_STANDALONE: no COMMIT ends the group
+	mariadbPreparedXA = 64 // FL_PREPARED_XA: the group ends with XA PREPARE
+)
 
 func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapEvent) error {
 	// The text without header and table id is the same for the same version.
