@@ -70,6 +70,8 @@ func privateApt(dir, source string) ([]string, error) {
 		{"Dir::Etc::preferences", dir + "/none/none"}, {"Dir::Etc::preferencesparts", dir + "/none"},
 		{"Acquire::Languages", "none"}, {"APT::Install-Recommends", "false"}, {"APT::Sandbox::User", "root"},
 		{"Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false"}, {"Acquire::Retries", "3"},
+		// Lists are signed all the same; a mirror that is frozen on purpose, or lags, is no reason to fail.
+		{"Acquire::Check-Valid-Until", "false"},
 	} {
 		options = append(options, "-o", o[0]+"="+o[1])
 	}
