@@ -23,6 +23,8 @@ type handler struct {
 	tables map[uint64]*TableVersion // by the server's table id
 	cache  map[string]*TableVersion // by the text of the TABLE_MAP event
 	images [][]byte                 // of rows events decoded and not yet handled
+	// checksum is how many bytes at the end of each event are its checksum.
+	checksum int
 
 	txn transaction
 }
@@ -54,6 +56,11 @@ func (h *handler) HandleEvent(e *replication.BinlogEvent) error {
 
 func (h *handler) handle(e *replication.BinlogEvent) error {
 	switch ev := e.Event.(type) {
+	case *replication.FormatDescriptionEvent:
+		h.checksum = 0
+		if ev.ChecksumAlgorithm == replication.BINLOG_CHECKSUM_ALG_CRC32 {
+			h.checksum = replication.BinlogChecksumLength
+		}
 	case *replication.RotateEvent:
 		h.file = string(ev.NextLogName)
 		// Table ids are a server's own count, begun anew when it restarts.
@@ -75,13 +82,23 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 	case *replication.ExecuteLoadQueryEvent:
 		return h.loggedAsStatement("", "LOAD DATA")
 	case *replication.TransactionPayloadEvent:
-		for _, inner := range ev.Events {
-			if err := h.handle(inner); err != nil {
-				return err
-			}
-		}
+		return h.payload(ev)
 	case *replication.GenericEvent:
 		return h.other(e.Header)
+	}
+	return nil
+}
+
+// payload handles a compressed transaction. The events in it have no checksum
+// of their own.
+func (h *handler) payload(ev *replication.TransactionPayloadEvent) error {
+	outer := h.checksum
+	h.checksum = 0
+	defer func() { h.checksum = outer }()
+	for _, inner := range ev.Events {
+		if err := h.handle(inner); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -124,9 +141,10 @@ const (
 )
 
 func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapEvent) error {
-	// The text without header and table id is the same for the same version.
+	// The text without header, table id and checksum, which covers the two, is
+	// the same for the same version.
 	const idEnd = replication.EventHeaderSize + 6
-	text := e.RawData[idEnd:]
+	text := e.RawData[idEnd : len(e.RawData)-h.checksum]
 	version, ok := h.cache[string(text)]
 	if !ok {
 		version = newTableVersion(h.cfg, ev)

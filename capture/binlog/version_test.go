@@ -1,0 +1,48 @@
+package binlog
+
+import (
+	"testing"
+
+	"duplex/internal/testbed"
+)
+
+// A table keeps its version until it is altered, whatever stands around its
+// TABLE_MAP events: else each transaction would cost a decoder, a schema and
+// memory for ever (promise 7).
+func TestTableVersionLasts(t *testing.T) {
+	t.Parallel()
+	for _, version := range []testbed.Part{testbed.MySQL80, testbed.MySQL97, testbed.MariaDB118} {
+		t.Run(string(version), func(t *testing.T) {
+			t.Parallel()
+			s := startSource(t, version)
+			s.exec(t, "CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(20))")
+			settings := []string{"SET GLOBAL binlog_checksum = CRC32", "SET GLOBAL binlog_checksum = NONE"}
+			if !s.IsMariaDB() {
+				settings = append(settings, "SET SESSION binlog_transaction_compression = ON")
+			}
+			for _, setting := range settings {
+				s.exec(t, setting)
+				from := s.executed(t)
+				for range 3 {
+					s.exec(t, "INSERT INTO d.t SELECT COALESCE(MAX(id), 0) + 1, 'a' FROM d.t")
+				}
+				s.exec(t, "ALTER TABLE d.t MODIFY v VARCHAR(30)")
+				s.exec(t, "UPDATE d.t SET v = 'b'")
+				s.exec(t, "ALTER TABLE d.t MODIFY v VARCHAR(20)")
+				events, err := s.read(t, from, 5)
+				if err != nil {
+					t.Fatalf("%s: %v", setting, err)
+				}
+				var seen []*TableVersion
+				for _, e := range events {
+					if e.Kind == Rows {
+						seen = append(seen, e.Rows.Table)
+					}
+				}
+				if len(seen) != 4 || seen[0] != seen[1] || seen[1] != seen[2] || seen[2] == seen[3] {
+					t.Errorf("%s: the versions of 4 changes, the table altered before the last, are %p", setting, seen)
+				}
+			}
+		})
+	}
+}
