@@ -60,9 +60,12 @@ func newLoad(p *pair, seed uint64) *load {
 // sideName is what the load writes into column side.
 func sideName(s *side) string { return s.region[:1] }
 
+// mustPin gives a connection the session that the load reads and writes in.
 func mustPin(t *testing.T, conn *sql.Conn) {
 	t.Helper()
-	_, err := conn.ExecContext(context.Background(), "SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 20, sql_mode = 'STRICT_ALL_TABLES'")
+	// A pooled connection may be older than the global settings.
+	_, err := conn.ExecContext(context.Background(), "SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 20, sql_mode = 'STRICT_ALL_TABLES', "+
+		"auto_increment_increment = @@GLOBAL.auto_increment_increment, auto_increment_offset = @@GLOBAL.auto_increment_offset")
 	if err != nil {
 		t.Fatal(err)
 	}

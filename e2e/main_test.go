@@ -27,12 +27,17 @@ func TestMain(m *testing.M) {
 // soak asks for the long versions of the tests.
 func soak() bool { return os.Getenv("DUPLEX_SOAK") == "1" }
 
-// scaled picks a number for the normal or the long run.
+// scaled picks a number for the normal or the long run; with -short a few
+// times less.
 func scaled(normal, long int) int {
-	if soak() {
+	switch {
+	case soak():
 		return long
+	case testing.Short():
+		return max(1, normal/4)
+	default:
+		return normal
 	}
-	return normal
 }
 
 // program is the binary under test, with failpoints, built once.

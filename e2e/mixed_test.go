@@ -17,6 +17,7 @@ func TestMixedLoadBothSides(t *testing.T) {
 	wrote := time.Since(began)
 	equal := waitEqual(p, l)
 	east, west := l.changes()
+	checkHistory(p, l)
 	t.Logf("%d + %d changes written in %s, equal %s later", east, west, wrote.Round(time.Millisecond), equal.Round(time.Millisecond))
 	for _, process := range processes {
 		t.Logf("%s: at most %d MiB", process.Name, process.PeakRSS()>>20)
