@@ -30,24 +30,24 @@ func Headers(s change.Stamp) []kgo.RecordHeader {
 // Origin reads what every reader needs of a change's headers. The error tells
 // that the record isn't one of ours.
 func Origin(r *kgo.Record) (origin []byte, seq change.Seq, err error) {
-	found := 0
+	origins, seqs := 0, 0
 	for i := range r.Headers {
 		h := &r.Headers[i]
 		switch h.Key {
 		case HeaderOrigin:
 			origin = h.Value
-			found++
+			origins++
 		case HeaderSeq:
 			n, ok := parseDecimal(h.Value)
 			if !ok {
 				return nil, 0, fmt.Errorf("record %s[%d]@%d: header seq is not a number", r.Topic, r.Partition, r.Offset)
 			}
 			seq = change.Seq(n)
-			found++
+			seqs++
 		}
 	}
-	if found != 2 {
-		return nil, 0, fmt.Errorf("record %s[%d]@%d: it lacks the headers origin and seq: something other than Duplex writes to this topic; mend: find the producer and keep it out by an ACL", r.Topic, r.Partition, r.Offset)
+	if origins != 1 || seqs != 1 {
+		return nil, 0, fmt.Errorf("record %s[%d]@%d: it has not one header origin and one seq: something other than Duplex writes to this topic; mend: find the producer and keep it out by an ACL", r.Topic, r.Partition, r.Offset)
 	}
 	return origin, seq, nil
 }
