@@ -124,6 +124,22 @@ func TestRunEndsWhileWaiting(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Fatal("Run went on")
 	}
+	if len(failed) > 0 {
+		t.Error("another session was begun after the end")
+	}
+}
+
+// What fails because the process ends is no failure.
+func TestRunEndsWithinASession(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := New(quiet())
+	err := s.Run(ctx, func(context.Context) error {
+		cancel()
+		return Permanent(errors.New("cut off"))
+	})
+	if st := s.Status(); err != nil || st.State == Stopped || st.Error != "" {
+		t.Errorf("Run gave %v, the state is %+v", err, st)
+	}
 }
 
 // Since tells when the state was entered, not when it was last confirmed.
