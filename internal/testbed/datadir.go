@@ -80,7 +80,13 @@ func initializeData(ctx context.Context, p place) error {
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err
 	}
-	args := append(append(pr.argv[1:len(pr.argv):len(pr.argv)], pr.args...), "--datadir="+data)
+	// A server that starts removes what it takes for its own leftovers from tmpdir, were it another's that is running.
+	tmp := filepath.Join(p.dir, "tmp")
+	if err := os.Mkdir(tmp, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	args := append(append(pr.argv[1:len(pr.argv):len(pr.argv)], pr.args...), "--datadir="+data, "--tmpdir="+tmp)
 	cmd := exec.CommandContext(ctx, pr.argv[0])
 	if pr.maria {
 		// mariadb-install-db, which would do this, runs in a chroot only.

@@ -96,6 +96,9 @@ func (b *Bed) prepareMySQL(ctx context.Context, version Part, options []MySQLOpt
 	if _, err := run(ctx, "", "cp", "--archive", "--reflink=auto", "--sparse=auto", filepath.Join(from.dir, "data"), dir); err != nil {
 		return nil, fmt.Errorf("copying the data directory: %w", err)
 	}
+	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o755); err != nil {
+		return nil, err
+	}
 	var s mysqlSettings
 	for _, option := range options {
 		option(&s)
@@ -133,7 +136,7 @@ func (b *Bed) prepareMySQL(ctx context.Context, version Part, options []MySQLOpt
 func (m *MySQL) flags(durable bool) []string {
 	id := strconv.FormatUint(uint64(m.ServerID), 10)
 	flags := []string{
-		"--datadir=" + filepath.Join(m.dir, "data"),
+		"--datadir=" + filepath.Join(m.dir, "data"), "--tmpdir=" + filepath.Join(m.dir, "tmp"),
 		"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(m.port.number), "--server-id=" + id,
 		"--socket=mysqld.sock", // inside the data directory: a full path could be too long for a Unix socket
 		"--pid-file=mysqld.pid",
