@@ -141,10 +141,10 @@ const (
 )
 
 func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapEvent) error {
-	// The text without header, table id and checksum, which covers the two, is
-	// the same for the same version.
-	const idEnd = replication.EventHeaderSize + 6
-	text := e.RawData[idEnd : len(e.RawData)-h.checksum]
+	// The text is the same for the same version but for the header, the table
+	// id, flags (a parent's foreign key sets one) and the checksum of all these.
+	const flagsEnd = replication.EventHeaderSize + 6 + 2
+	text := e.RawData[flagsEnd : len(e.RawData)-h.checksum]
 	version, ok := h.cache[string(text)]
 	if !ok {
 		version = newTableVersion(h.cfg, ev)
