@@ -57,7 +57,8 @@ func (s shape) write(ctx context.Context, db *sql.DB) (int64, error) {
 			return nil
 		})
 	}
-	return changed.Load(), group.Wait()
+	err := group.Wait()
+	return changed.Load(), err
 }
 
 // backlogWriter is one client. Its rows are those whose id leaves first when
