@@ -25,6 +25,10 @@ const (
 	// has grown so large or old.
 	commitBytes = 16 << 20
 	commitAge   = time.Second
+	// appliedLinger is how long a Kafka transaction may wait for more if it
+	// holds only what apply wrote here: no region waits for that, and each
+	// commit costs the broker milliseconds of a core.
+	appliedLinger = 20 * time.Millisecond
 	// idleSave is how often a position is saved that moved without anything
 	// being published.
 	idleSave = 5 * time.Second
@@ -51,6 +55,7 @@ type session struct {
 
 	txn    transaction
 	inTxn  bool
+	urgent bool // the open Kafka transaction holds a local change or a canary
 	moved  bool // the position, since it was last saved
 	saved  time.Time
 	headAt int64 // commit time, Unix µs, of the newest transaction in the open Kafka transaction
@@ -246,6 +251,7 @@ func (s *session) publish(ctx context.Context) error {
 		case <-ctx.Done():
 			return s.drain(context.Cause(ctx))
 		case <-tick.C:
+		case <-s.lingered():
 		case <-s.events.Filled():
 		}
 		events = s.events.Take(events)
@@ -259,13 +265,28 @@ func (s *session) publish(ctx context.Context) error {
 				}
 			}
 		}
-		idle := s.moved && time.Since(s.saved) >= idleSave
-		if !s.inTxn && (s.publisher.open || idle) {
+		if !s.inTxn && s.due() {
 			if err := s.commit(ctx); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// due reports whether to commit now that nothing more is ready.
+func (s *session) due() bool {
+	if !s.publisher.open {
+		return s.moved && time.Since(s.saved) >= idleSave
+	}
+	return s.urgent || time.Since(s.publisher.since) >= appliedLinger
+}
+
+// lingered receives when a Kafka transaction that isn't urgent is due.
+func (s *session) lingered() <-chan time.Time {
+	if !s.publisher.open || s.inTxn {
+		return nil
+	}
+	return time.After(time.Until(s.publisher.since.Add(appliedLinger)))
 }
 
 // drain commits the whole transactions that are published but not committed,
@@ -290,7 +311,7 @@ func (s *session) handle(ctx context.Context, ev *binlog.Event) error {
 		}
 		s.mark(ev.Mark)
 	case binlog.Canary:
-		s.txn.canary = ev.Mark.Token
+		s.txn.canary, s.urgent = ev.Mark.Token, true
 	case binlog.Rows:
 		return s.rows(ctx, ev.Rows)
 	case binlog.Commit:
@@ -340,7 +361,7 @@ func (s *session) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.moved, s.saved = false, time.Now()
+	s.urgent, s.moved, s.saved = false, false, time.Now()
 	s.c.committed(s)
 	return nil
 }

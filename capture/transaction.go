@@ -48,6 +48,7 @@ func (s *session) stamp(stamp change.Stamp) {
 func (s *session) rows(ctx context.Context, ev *binlog.RowsEvent) error {
 	if !s.txn.stamped {
 		s.stamp(s.stamper.local(s.txn.commit))
+		s.urgent = true
 	}
 	t, err := s.tables.of(ctx, ev.Table)
 	if err != nil {
