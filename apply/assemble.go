@@ -76,6 +76,7 @@ type assembler struct {
 	source  change.Region
 	wanted  func(topic string) bool // whether the task has that table
 	applied change.Seq              // the last transaction that is done with
+	newest  change.Stamp            // of the last one that was applied
 	spine   []ending                // spine[head:] are waiting
 	head    int
 	inboxes map[partition]*inbox
@@ -104,6 +105,21 @@ func (e *GapError) Error() string {
 	return fmt.Sprintf("the topics of region %s have a gap: %s; mend: if the group's offsets were moved forward, move them back; if the retention of the topics has passed it, copy the tables anew", e.Source, e.Text)
 }
 
+// RenumberedError says that a region began to number its transactions anew.
+// Within one numbering a smaller seq has a smaller hlc; so a new transaction
+// under an old number is told from an old one that is read again, which is
+// passed over.
+type RenumberedError struct {
+	Source       change.Region
+	Seq, Applied change.Seq
+}
+
+// Error tells the mend.
+func (e *RenumberedError) Error() string {
+	return fmt.Sprintf("region %s numbers its transactions anew: number %d was made after number %d, which is applied here: its Kafka or the saved position of its capture was lost; mend: make the tables of the two regions equal, DELETE FROM duplex.progress WHERE origin = '%s' in this region's database, and restart",
+		e.Source, e.Seq, e.Applied, e.Source)
+}
+
 func (a *assembler) gap(format string, args ...any) error {
 	return &GapError{a.source, fmt.Sprintf(format, args...)}
 }
@@ -114,7 +130,10 @@ func (a *assembler) skip() error {
 	for a.head < len(a.spine) {
 		end := &a.spine[a.head]
 		switch {
-		case end.Stamp.Origin != a.source, end.Events == 0, end.Stamp.Seq <= a.applied:
+		case end.Stamp.Origin != a.source, end.Events == 0:
+		case end.Stamp.Seq <= a.newest.Seq && end.Stamp.HLC > a.newest.HLC:
+			return &RenumberedError{a.source, end.Stamp.Seq, a.newest.Seq}
+		case end.Stamp.Seq <= a.applied:
 		case end.Stamp.Seq != a.applied+1:
 			return a.gap("transaction %d follows %d on the spine", end.Stamp.Seq, a.applied)
 		default:
@@ -207,9 +226,14 @@ func (a *assembler) take(each func(record) error) error {
 			}
 		}
 	}
-	a.applied = end.Stamp.Seq
-	a.popEnd()
+	a.pass(end)
 	return nil
+}
+
+// pass notes that the transaction at the head of the spine is taken.
+func (a *assembler) pass(end *ending) {
+	a.applied, a.newest = end.Stamp.Seq, end.Stamp
+	a.popEnd()
 }
 
 // events returns how many of the transaction's changes are of this task.

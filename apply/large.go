@@ -44,8 +44,7 @@ func (s *session) stream(ctx context.Context, end *ending) error {
 		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}
 	}
 	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.events(end)}
-	s.asm.applied = end.Stamp.Seq
-	s.asm.popEnd()
+	s.asm.pass(end)
 	b.offsets = s.in.taken()
 	s.written(b)
 	return nil

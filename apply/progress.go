@@ -104,45 +104,47 @@ func (l *lease) during(ctx context.Context, f func(context.Context) error) error
 // connection, which is what frees the lock.
 func (l *lease) release() { l.conn.Close() }
 
-// takeOver raises the epoch, makes the workers' rows, and returns the last
-// transaction that was applied. It is called by the holder of the lease.
-func (p *progress) takeOver(ctx context.Context, db *sql.DB, workers int) (applied change.Seq, err error) {
+// takeOver raises the epoch, makes the workers' rows, and returns the stamp of
+// the last transaction that was applied. It is called by the holder of the lease.
+func (p *progress) takeOver(ctx context.Context, db *sql.DB, workers int) (applied change.Stamp, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return 0, classify(err)
+		return applied, classify(err)
 	}
 	defer tx.Rollback()
-	var seq, epoch sql.NullInt64
+	applied.Origin = p.origin
+	var epoch int64
 	// FOR UPDATE waits for a batch that the former applier is committing.
-	rows, err := tx.QueryContext(ctx, "SELECT epoch, seq FROM duplex.progress WHERE task = ? AND origin = ? FOR UPDATE", p.task, string(p.origin))
+	rows, err := tx.QueryContext(ctx, "SELECT epoch, seq, hlc FROM duplex.progress WHERE task = ? AND origin = ? FOR UPDATE", p.task, string(p.origin))
 	if err != nil {
-		return 0, classify(err)
+		return applied, classify(err)
 	}
 	for rows.Next() {
-		var e, s int64
-		if err := rows.Scan(&e, &s); err != nil {
+		var e int64
+		var s change.Stamp
+		if err := rows.Scan(&e, &s.Seq, &s.HLC); err != nil {
 			rows.Close()
-			return 0, fmt.Errorf("reading duplex.progress: %w", err)
+			return applied, fmt.Errorf("reading duplex.progress: %w", err)
 		}
-		epoch.Int64, seq.Int64 = max(epoch.Int64, e), max(seq.Int64, s)
+		epoch, applied.Seq, applied.HLC = max(epoch, e), max(applied.Seq, s.Seq), max(applied.HLC, s.HLC)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return 0, classify(err)
+		return applied, classify(err)
 	}
-	p.epoch = epoch.Int64 + 1
+	p.epoch = epoch + 1
 	if _, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1, epoch = ? WHERE task = ? AND origin = ?", p.epoch, p.task, string(p.origin)); err != nil {
-		return 0, classify(err)
+		return applied, classify(err)
 	}
 	for w := range workers {
 		_, err := tx.ExecContext(ctx, "INSERT IGNORE INTO duplex.progress (task, origin, worker, epoch, n, seq, hlc) VALUES (?, ?, ?, ?, 0, 0, 0)", p.task, string(p.origin), w, p.epoch)
 		if err != nil {
-			return 0, classify(err)
+			return applied, classify(err)
 		}
 	}
 	if err := tx.Commit(); err != nil {
-		return 0, classify(err)
+		return applied, classify(err)
 	}
-	return change.Seq(seq.Int64), nil
+	return applied, nil
 }
 
 // appendMarker appends the statement that must be the first of every apply

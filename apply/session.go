@@ -84,7 +84,7 @@ func (st *Stream) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		st.applied(applied)
+		st.applied(applied.Seq)
 		if err := st.proveMark(ctx, target, p); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func inspect(ctx context.Context, target *sql.DB) (*mysql.Server, error) {
 }
 
 // connect opens what the session reads from and writes to.
-func (s *session) connect(ctx context.Context, server *mysql.Server, applied change.Seq) (closeAll func(), err error) {
+func (s *session) connect(ctx context.Context, server *mysql.Server, applied change.Stamp) (closeAll func(), err error) {
 	kafka, registryConfig := s.st.cfg.source()
 	client, err := newConsumer(kafka)
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	admin := kadm.NewClient(client)
 	spine := partition{topics.Spine(s.st.cfg.Source), 0}
 	s.saver = &committer{admin: admin, spine: spine, group: topics.Group(s.st.cfg.Spec.Task, s.st.cfg.Source, s.st.cfg.Process.Region)}
-	s.asm = &assembler{source: s.st.cfg.Source, wanted: s.st.wanted(), applied: applied, inboxes: map[partition]*inbox{}}
+	s.asm = &assembler{source: s.st.cfg.Source, wanted: s.st.wanted(), applied: applied.Seq, newest: applied, inboxes: map[partition]*inbox{}}
 	s.in = &consumer{
 		client: client, admin: admin, spine: spine, asm: s.asm, echoes: &s.st.echoes, queued: &s.st.queued,
 		endOK: map[int]bool{}, check: func(ctx context.Context, id int) error { return checkEnd(ctx, registry, id) },
@@ -137,7 +137,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.pool = newPool(s.workers, s.written, s.troubled)
 	s.open = newBatch()
 	fail := func(err error) (func(), error) { client.Close(); return func() {}, err }
-	if err := s.resume(ctx, applied); err != nil {
+	if err := s.resume(ctx, applied.Seq); err != nil {
 		return fail(err)
 	}
 	if err := s.subscribe(ctx); err != nil {
