@@ -150,7 +150,10 @@ func (s *session) restore(ctx context.Context, server *mysql.Server) error {
 		if err != nil {
 			return supervise.Permanent(err)
 		}
-		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String())
+		if s.stamper, err = continueNumbers(ctx, cfg.Kafka, cfg.Region); err != nil {
+			return err
+		}
+		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String(), "last_seq", s.stamper.seq)
 		return s.claim(ctx)
 	}
 	if saved.Engine != cfg.Engine {
