@@ -208,13 +208,15 @@ func (c *consumer) pause() {
 }
 
 func (c *consumer) resume() {
-	limit := c.share() / 2
+	limit, queued := c.share()/2, int64(0)
 	for p, box := range c.asm.inboxes {
+		queued += box.bytes
 		if box.full && box.bytes <= limit {
 			box.full = false
 			c.client.ResumeFetchPartitions(map[string][]int32{p.topic: {p.index}})
 		}
 	}
+	c.queued.Store(queued)
 	if c.spineFull && len(c.asm.spine)-c.asm.head <= spineInbox/2 {
 		c.spineFull = false
 		c.client.ResumeFetchPartitions(map[string][]int32{c.spine.topic: {0}})
