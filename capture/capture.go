@@ -122,6 +122,10 @@ func (c *Capture) Status() Status {
 // committed notes what a session has made durable.
 func (c *Capture) committed(s *session) {
 	c.commits.Add(1)
+	c.rows.Add(s.published.rows)
+	c.applied.Add(s.published.applied)
+	c.transactions.Add(s.published.transactions)
+	s.published = counts{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress.position = s.position.String()
@@ -138,13 +142,17 @@ func (c *Capture) noteDDL(gtid, statement string) {
 	c.progress.ddlGTID, c.progress.ddl = gtid, statement
 }
 
-// count adds a published transaction to the totals.
+// counts are what the open Kafka transaction holds. They are added to the
+// totals when it is committed: what is aborted is published again.
+type counts struct{ rows, applied, transactions int64 }
+
+// count adds a published transaction to the open Kafka transaction's counts.
 func (s *session) count(txn *transaction) {
-	s.c.transactions.Add(1)
+	s.published.transactions++
 	if txn.marked {
-		s.c.applied.Add(txn.total)
+		s.published.applied += txn.total
 	} else {
-		s.c.rows.Add(txn.total)
+		s.published.rows += txn.total
 	}
 }
 

@@ -59,6 +59,8 @@ type session struct {
 	moved  bool // the position, since it was last saved
 	saved  time.Time
 	headAt int64 // commit time, Unix µs, of the newest transaction in the open Kafka transaction
+
+	published counts
 }
 
 // session runs one session of capture.
