@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -69,6 +70,9 @@ func newProcess(t *testing.T, name, listen string, args ...string) *Process {
 	})
 	return p
 }
+
+// argument returns the argument that follows a flag.
+func (p *Process) argument(flag string) string { return p.args[slices.Index(p.args, flag)+1] }
 
 // Start starts the process, with more variables such as DUPLEX_FAILPOINT=….
 func (p *Process) Start(env ...string) {
