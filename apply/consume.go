@@ -82,7 +82,7 @@ func (c *consumer) subscribe(ctx context.Context, topic string) error {
 		err = found.Error()
 	}
 	if err != nil {
-		return fmt.Errorf("looking for topic %s: %w", topic, err)
+		return fmt.Errorf("looking for topic %s: %w", topic, explain(err))
 	}
 	from := map[int32]kgo.Offset{}
 	for index := range found[topic].Partitions {
@@ -138,7 +138,7 @@ func (c *consumer) failure(fe kgo.FetchError) error {
 	case errors.Is(fe.Err, kerr.TopicAuthorizationFailed):
 		return fmt.Errorf("reading topic %s: %w; mend: allow the user READ and DESCRIBE on the topics of region %s", fe.Topic, fe.Err, c.asm.source)
 	default:
-		return fmt.Errorf("reading topic %s[%d]: %w", fe.Topic, fe.Partition, fe.Err)
+		return fmt.Errorf("reading topic %s[%d]: %w", fe.Topic, fe.Partition, explain(fe.Err))
 	}
 }
 

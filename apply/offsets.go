@@ -57,7 +57,7 @@ func (c *committer) load(ctx context.Context) (checkpoint, error) {
 		err = found.Error()
 	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return checkpoint{}, fmt.Errorf("reading offsets of group %s: %w", c.group, err)
+		return checkpoint{}, fmt.Errorf("reading offsets of group %s: %w", c.group, explain(err))
 	}
 	at := checkpoint{offsets: offsets{}}
 	for topic, partitions := range found {

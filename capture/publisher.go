@@ -139,6 +139,9 @@ func (p *publisher) commit(ctx context.Context) error {
 // explain adds the mend to those of Kafka's errors that an operator can mend,
 // and marks those that waiting doesn't.
 func explain(err error) error {
+	if refused, ok := topics.Refused(err); ok {
+		return supervise.Permanent(refused)
+	}
 	switch {
 	case errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch), errors.Is(err, kerr.TransactionalIDNotFound):
 		// Another capture, or a transaction that was open too long: the next

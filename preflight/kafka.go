@@ -72,6 +72,10 @@ func (k *kafkaCheck) run(ctx context.Context) ([]Finding, int) {
 }
 
 func (k *kafkaCheck) unreachable(err error) {
+	if refused, ok := topics.Refused(err); ok {
+		k.add(Refuse, "kafka-access", fmt.Sprintf("Kafka can't be used: %v", refused.Unwrap()), "changes travel through it", "-- "+refused.Mend+"\n")
+		return
+	}
 	k.add(Refuse, "kafka", fmt.Sprintf("Kafka can't be reached: %v", err), "changes travel through it",
 		"-- start Kafka, or correct kafka.brokers, kafka.tls and kafka.sasl in the process file; each broker's advertised.listeners must be reachable from here too\n")
 }
