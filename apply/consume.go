@@ -27,7 +27,10 @@ const (
 	// fetchBytes bounds one answer of a broker.
 	fetchBytes          = 8 << 20
 	fetchPartitionBytes = 1 << 20
-	spineInbox          = 20_000 // END records
+	// fetchWait is how long a broker may hold an answer back while there is
+	// nothing new. A partition added meanwhile waits for that too.
+	fetchWait  = 250 * time.Millisecond
+	spineInbox = 20_000 // END records
 	// unknownOffset stands for a partition read from its start, wherever that
 	// is, until its first record comes.
 	unknownOffset = -1
@@ -66,7 +69,7 @@ func newConsumer(cfg config.Kafka) (*kgo.Client, error) {
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
-		kgo.FetchMaxWait(time.Second),
+		kgo.FetchMaxWait(fetchWait),
 	)...)
 	if err != nil {
 		return nil, supervise.Permanent(fmt.Errorf("configuring kafka client: %w", err))
