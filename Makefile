@@ -3,13 +3,12 @@
 # make test     install real servers once (.testbed), then vet and test against them
 # make lint     formatting, vet and staticcheck
 # make bench    measure; BENCH_ARGS go to ./bench
-# make soak     keep writing, killing and comparing for SOAK_MINUTES
+# make soak     the long versions of the end-to-end tests
 # make up       everything in containers
 # make clean    remove what was built, and the installed servers
 
 GO           ?= go
 DEMO_SECONDS ?= 30
-SOAK_MINUTES ?= 30
 BENCH_ARGS   ?=
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
@@ -36,7 +35,7 @@ bench:
 	$(GO) run ./bench $(BENCH_ARGS)
 
 soak:
-	SOAK_MINUTES=$(SOAK_MINUTES) $(GO) run ./bench soak $(BENCH_ARGS)
+	DUPLEX_SOAK=1 $(GO) test -count=1 -timeout 6h ./e2e
 
 up:
 	docker/setup.sh
