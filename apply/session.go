@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 )
@@ -190,15 +192,32 @@ func checkEnd(ctx context.Context, registry *schemas.Registry, id int) error {
 	return nil
 }
 
-// subscribe begins with the spine and with the tables that the group has read
-// before; others are found by the first END record that names them.
+// subscribe begins with the spine, which may have to be waited for, and with
+// the tables of the task that have a topic; a table that comes later is found by
+// the first END record that names it.
 func (s *session) subscribe(ctx context.Context) error {
-	if err := s.in.subscribe(ctx, s.in.spine.topic); err != nil {
-		return fmt.Errorf("%w; it is made by the capture of region %s when that first runs", err, s.asm.source)
+	for {
+		err := s.in.subscribe(ctx, s.in.spine.topic)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return err
+		}
+		s.st.service.Enter(supervise.Checking, fmt.Errorf("waiting for the capture of region %s to run for the first time: it makes topic %s", s.asm.source, s.in.spine.topic))
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(250 * time.Millisecond):
+		}
 	}
-	for p := range s.in.start {
-		if p != s.in.spine && s.asm.wanted(p.topic) && s.asm.inboxes[p] == nil {
-			if err := s.in.subscribe(ctx, p.topic); err != nil {
+	found, err := s.in.admin.ListTopics(ctx)
+	if err != nil {
+		return fmt.Errorf("listing topics: %w", explain(err))
+	}
+	for topic := range found {
+		if s.asm.wanted(topic) {
+			if err := s.in.subscribe(ctx, topic); err != nil {
 				return err
 			}
 		}

@@ -263,7 +263,7 @@ func parseField(name string, typ *node) (Field, error) {
 	}
 	connectName := typ.text("connect.name")
 	if f.Kind, ok = kindsOf[[2]string{base, connectName}]; !ok {
-		return f, fmt.Errorf("Avro type %q with connect.name %q is no column type known here (Debezium's connector must run with "+
+		return f, fmt.Errorf("the Avro type %q with connect.name %q is no column type known here (Debezium's connector must run with "+
 			"time.precision.mode=adaptive_time_microseconds, decimal.handling.mode=precise, binary.handling.mode=bytes)", base, connectName)
 	}
 	if logical := typ.text("logicalType"); logical != "" && f.Kind != KindDecimal {

@@ -98,7 +98,10 @@ func (s *Service) Enter(state State, reason error) {
 		s.tries = 0
 	}
 	s.mu.Unlock()
-	if changed {
+	switch {
+	case changed && reason != nil:
+		s.log.Info("state changed", "state", state, "reason", reason)
+	case changed:
 		s.log.Info("state changed", "state", state)
 	}
 }

@@ -1,0 +1,95 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+
+	"duplex/capture/binlog"
+	"duplex/mysql"
+	"duplex/supervise"
+	"duplex/topics"
+)
+
+// restore sets where to read on and what the stamps follow: as saved, or, for
+// a region captured for the first time, the server's present position.
+func (s *session) restore(ctx context.Context, server *mysql.Server) error {
+	cfg := s.c.cfg.Process
+	s.stamper = stamper{region: cfg.Region}
+	saved, err := s.positions.load(ctx, cfg.Kafka, cfg.Region)
+	if err != nil {
+		return err
+	}
+	if saved == nil {
+		s.position, err = binlog.ParsePosition(cfg.Engine, server.GTIDExecuted)
+		if err != nil {
+			return supervise.Permanent(err)
+		}
+		if s.stamper, err = continueNumbers(ctx, cfg.Kafka, cfg.Region); err != nil {
+			return err
+		}
+		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String(), "last_seq", s.stamper.seq)
+		return s.claim(ctx)
+	}
+	if saved.Engine != cfg.Engine {
+		return supervise.Permanent(fmt.Errorf("the saved position of region %s is of engine %s, the process file says %s; mend: correct the process file, or use a new region id", cfg.Region, saved.Engine, cfg.Engine))
+	}
+	s.position, err = binlog.ParsePosition(saved.Engine, saved.Text)
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	if err := s.checkNotRewound(ctx, saved.Text, server); err != nil {
+		return err
+	}
+	s.stamper.seq, s.stamper.hlc, s.stamper.seen = saved.Seq, saved.HLC, saved.Seen
+	return s.claim(ctx)
+}
+
+// claim saves the position before anything is read: nothing that commits from
+// now on is missed, whenever this session ends, and a capture that this one has
+// fenced sees by whom.
+func (s *session) claim(ctx context.Context) error {
+	if err := s.commit(ctx); err != nil {
+		return err
+	}
+	s.c.claimed = true
+	return nil
+}
+
+// checkNotReplaced stops a capture that had the region before and has lost it
+// to another process. Without it the two would fence each other for ever; a
+// capture that lost its place since Kafka gave up an old transaction goes on.
+func (c *Capture) checkNotReplaced(ctx context.Context, positions *positionLog) error {
+	if !c.claimed {
+		return nil
+	}
+	saved, err := positions.load(ctx, c.cfg.Process.Kafka, c.cfg.Process.Region)
+	if err != nil {
+		return err
+	}
+	if saved == nil || saved.Instance == c.instance {
+		return nil
+	}
+	return supervise.Permanent(fmt.Errorf("another capture of region %s has taken over; mend: run one capture for each region; if this is the one to keep, stop the other and restart this one", c.cfg.Process.Region))
+}
+
+// checkNotRewound refuses a server that lacks transactions published before:
+// it was restored from an older backup, or its binlogs were reset.
+func (s *session) checkNotRewound(ctx context.Context, saved string, server *mysql.Server) error {
+	if server.Flavor != mysql.MySQL {
+		return nil
+	}
+	db, err := mysql.Open(s.c.cfg.Process.MySQL, mysql.Reading)
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	defer db.Close()
+	var missing string
+	err = db.QueryRowContext(ctx, "SELECT GTID_SUBTRACT(?, @@GLOBAL.gtid_executed)", saved).Scan(&missing)
+	if err != nil {
+		return classify(err)
+	}
+	if missing == "" {
+		return nil
+	}
+	return supervise.Permanent(fmt.Errorf("the server lacks transactions that were published before: %s; it was restored from an older backup, reset, or is another server; mend: copy the tables from a region that has them, then delete the region's record of topic %s and restart", missing, topics.Positions))
+}
