@@ -273,7 +273,7 @@ func (s *session) commit(ctx context.Context) error {
 	}
 	failpoint.Hit("capture.produced")
 	slow := time.AfterFunc(slowCommit, func() {
-		s.c.service.Enter(supervise.Retrying, fmt.Errorf("kafka has not committed for %s", slowCommit))
+		s.c.service.Enter(supervise.Retrying, fmt.Errorf("kafka at %s has not committed for %s", strings.Join(s.c.cfg.Process.Kafka.Brokers, ","), slowCommit))
 	})
 	err = s.publisher.commit(ctx)
 	if !slow.Stop() && err == nil {
