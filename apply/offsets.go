@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"duplex/change"
@@ -35,7 +36,9 @@ type committer struct {
 	admin *kadm.Client
 	group string
 	spine partition
-	saved offsets // as committed by us, or found at the start
+
+	mu    sync.Mutex // one save at a time: another's commit would look like a reset
+	saved offsets    // as committed by us, or found at the start
 }
 
 // metadata is the form of the spine's: seq and written.
@@ -79,6 +82,8 @@ func (c *committer) load(ctx context.Context) (checkpoint, error) {
 func (c *committer) save(ctx context.Context, now checkpoint) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	found, err := c.load(ctx)
 	if err != nil {
 		return err
