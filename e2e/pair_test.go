@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"duplex/internal/testbed"
@@ -32,15 +33,20 @@ type pair struct {
 	kafka      *testbed.Kafka
 }
 
+// pairs counts those made: a region whose server was emptied must not meet the
+// topics of its former life, as with -count=2.
+var pairs atomic.Int64
+
 // newPair makes two regions on empty servers, MySQL 8.0 and 9.7, that use the
-// given Kafka (nil: the shared one) and the shared registry. The name makes
-// the ids of regions and task the test's own.
+// given Kafka (nil: the shared one) and the shared registry. The ids of regions
+// and task have the name in them and are used only once.
 func newPair(t *testing.T, name string, kafka *testbed.Kafka) *pair {
 	t.Helper()
 	shared, registry := services.get(t)
 	if kafka == nil {
 		kafka = shared
 	}
+	name = fmt.Sprintf("%s%d", name, pairs.Add(1))
 	p := &pair{t: t, dir: t.TempDir(), taskName: name, kafka: kafka}
 	p.east = newSide(t, "e-"+name, 1, bed.SharedMySQL(t, testbed.MySQL80, "east"))
 	p.west = newSide(t, "w-"+name, 2, bed.SharedMySQL(t, testbed.MySQL97, "west"))
