@@ -109,7 +109,7 @@ func loadTasks(files []string, process *config.Process) ([]*tasks.Spec, error) {
 			mine = mine || r == process.Region
 		}
 		if !mine {
-			return nil, fmt.Errorf("%s: regions: %v has not the region of the process file, %s", file, spec.Regions, process.Region)
+			return nil, fmt.Errorf("%s: regions: %v has not the region of the process file, %s; mend: correct regions there, or region in the process file", file, spec.Regions, process.Region)
 		}
 		specs = append(specs, spec)
 	}
