@@ -41,8 +41,8 @@ type Capture struct {
 	cfg     Config
 	service *supervise.Service
 
-	instance string // of this process, in the positions it saves
-	claimed  bool   // a session has saved one
+	instance string // of this process, in the owner records it writes
+	owned    bool   // it has written one
 
 	queueBytes   queueGauge
 	rows         atomic.Int64 // local changes published

@@ -28,7 +28,9 @@ func (s *session) restore(ctx context.Context, server *mysql.Server) error {
 			return err
 		}
 		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String(), "last_seq", s.stamper.seq)
-		return s.claim(ctx)
+		// Saved at once: what commits from now on is never missed, whenever
+		// the first session ends.
+		return s.commit(ctx)
 	}
 	if saved.Engine != cfg.Engine {
 		return supervise.Permanent(fmt.Errorf("the saved position of region %s is of engine %s, the process file says %s; mend: correct the process file, or use a new region id", cfg.Region, saved.Engine, cfg.Engine))
@@ -41,35 +43,7 @@ func (s *session) restore(ctx context.Context, server *mysql.Server) error {
 		return err
 	}
 	s.stamper.seq, s.stamper.hlc, s.stamper.seen = saved.Seq, saved.HLC, saved.Seen
-	return s.claim(ctx)
-}
-
-// claim saves the position before anything is read: nothing that commits from
-// now on is missed, whenever this session ends, and a capture that this one has
-// fenced sees by whom.
-func (s *session) claim(ctx context.Context) error {
-	if err := s.commit(ctx); err != nil {
-		return err
-	}
-	s.c.claimed = true
 	return nil
-}
-
-// checkNotReplaced stops a capture that had the region before and has lost it
-// to another process. Without it the two would fence each other for ever; a
-// capture that lost its place since Kafka gave up an old transaction goes on.
-func (c *Capture) checkNotReplaced(ctx context.Context, positions *positionLog) error {
-	if !c.claimed {
-		return nil
-	}
-	saved, err := positions.load(ctx, c.cfg.Process.Kafka, c.cfg.Process.Region)
-	if err != nil {
-		return err
-	}
-	if saved == nil || saved.Instance == c.instance {
-		return nil
-	}
-	return supervise.Permanent(fmt.Errorf("another capture of region %s has taken over; mend: run one capture for each region; if this is the one to keep, stop the other and restart this one", c.cfg.Process.Region))
 }
 
 // checkNotRewound refuses a server that lacks transactions published before:

@@ -78,7 +78,7 @@ func (c *Capture) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkNotReplaced(ctx, positions); err != nil {
+	if err := c.checkNotReplaced(ctx); err != nil {
 		return err
 	}
 	publisher, err := newPublisher(ctx, cfg.Kafka, cfg.Region)
@@ -86,6 +86,9 @@ func (c *Capture) session(ctx context.Context) error {
 		return err
 	}
 	defer publisher.close()
+	if err := c.own(ctx, publisher); err != nil {
+		return err
+	}
 	s := &session{
 		c: c, publisher: publisher, positions: positions, events: queue.New[*binlog.Event](queueBytes),
 		spine: topics.Spine(cfg.Region), saved: time.Now(),
@@ -263,7 +266,7 @@ func (s *session) commit(ctx context.Context) error {
 	r, err := s.positions.record(s.stamper.region, &schemas.Position{
 		Engine: s.position.Engine(), Text: s.position.String(),
 		Seq: s.stamper.seq, HLC: s.stamper.hlc, Seen: s.stamper.seen,
-		UpdatedMillis: time.Now().UnixMilli(), Version: s.c.cfg.Version, Instance: s.c.instance,
+		UpdatedMillis: time.Now().UnixMilli(), Version: s.c.cfg.Version,
 	})
 	if err != nil {
 		return err

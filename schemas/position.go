@@ -12,7 +12,7 @@ import (
 const PositionSchema = `{"type":"record","name":"Position","namespace":"duplex","fields":[` +
 	`{"name":"engine","type":"string"},{"name":"position","type":"string"},{"name":"seq","type":"long"},{"name":"hlc","type":"long"},` +
 	`{"name":"seen","type":{"type":"array","items":` + seenSchema + `}},` +
-	`{"name":"updated_ms","type":"long"},{"name":"version","type":"string"},{"name":"instance","type":"string"}],"connect.version":1,"connect.name":"duplex.Position"}`
+	`{"name":"updated_ms","type":"long"},{"name":"version","type":"string"}],"connect.version":1,"connect.name":"duplex.Position"}`
 
 // Position tells how far a capture has published its region's stream.
 type Position struct {
@@ -28,9 +28,6 @@ type Position struct {
 	UpdatedMillis int64
 	// Version is that of the program that wrote the record.
 	Version string
-	// Instance is the id of the process that wrote the record, by which a
-	// capture that was fenced knows whether another has taken over.
-	Instance string
 }
 
 // PositionCodec writes and reads records of schema PositionSchema.
@@ -58,7 +55,7 @@ func (c *PositionCodec) Append(dst []byte, p *Position) ([]byte, error) {
 	}
 	dst, err := c.codec.BinaryFromNative(dst, map[string]any{
 		"engine": p.Engine, "position": p.Text, "seq": int64(p.Seq), "hlc": int64(p.HLC), "seen": seen,
-		"updated_ms": p.UpdatedMillis, "version": p.Version, "instance": p.Instance,
+		"updated_ms": p.UpdatedMillis, "version": p.Version,
 	})
 	if err != nil {
 		return dst, fmt.Errorf("writing position: %w", err)
@@ -85,7 +82,7 @@ func (c *PositionCodec) Read(data []byte) (*Position, error) {
 	m := native.(map[string]any) // the schema is a record: goavro gives nothing else
 	p := &Position{
 		Engine: m["engine"].(string), Text: m["position"].(string), Seq: change.Seq(m["seq"].(int64)), HLC: change.HLC(m["hlc"].(int64)),
-		UpdatedMillis: m["updated_ms"].(int64), Version: m["version"].(string), Instance: m["instance"].(string),
+		UpdatedMillis: m["updated_ms"].(int64), Version: m["version"].(string),
 	}
 	for _, item := range m["seen"].([]any) {
 		s := item.(map[string]any)
