@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +36,8 @@ func startMeter(pids map[string]int) (*meter, error) {
 
 // report writes CPU time since the start, and peak memory, of each process.
 func (m *meter) report(to report, prefix string) error {
-	for name, pid := range m.pids {
+	for _, name := range slices.Sorted(maps.Keys(m.pids)) {
+		pid := m.pids[name]
 		seconds, err := cpuSeconds(pid)
 		if err != nil {
 			return err
