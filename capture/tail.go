@@ -11,9 +11,17 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // tail looks for something near the end of a topic of one partition.
+//
+// It doesn't leave it to Kafka to hide what isn't committed: Kafka hides all
+// that follows the oldest open transaction, and the regions share the positions
+// topic. While another region's transaction is open, a capture would find an
+// old position of its own, and publish everything after it again (promise 3).
+// So it reads all, and passes on the records of a transaction when its commit
+// marker comes.
 type tail struct {
 	topic  string
 	client *kgo.Client
@@ -25,7 +33,7 @@ func openTail(cfg config.Kafka, topic string) (*tail, error) {
 	if err != nil {
 		return nil, supervise.Permanent(err)
 	}
-	client, err := kgo.NewClient(append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))...)
+	client, err := kgo.NewClient(append(opts, kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))...)
 	if err != nil {
 		return nil, supervise.Permanent(fmt.Errorf("configuring kafka client: %w", err))
 	}
@@ -53,7 +61,7 @@ func (t *tail) read(ctx context.Context, visit func(*kgo.Record), found func() b
 	}
 }
 
-// bounds returns the topic's first offset and the one after the last committed.
+// bounds returns the topic's first offset and the one after its last.
 func (t *tail) bounds(ctx context.Context) (start, end int64, err error) {
 	starts, err := t.admin.ListStartOffsets(ctx, t.topic)
 	if err == nil {
@@ -62,7 +70,7 @@ func (t *tail) bounds(ctx context.Context) (start, end int64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("reading offsets of topic %s: %w", t.topic, err)
 	}
-	ends, err := t.admin.ListCommittedOffsets(ctx, t.topic)
+	ends, err := t.admin.ListEndOffsets(ctx, t.topic)
 	if err == nil {
 		err = ends.Error()
 	}
@@ -74,12 +82,15 @@ func (t *tail) bounds(ctx context.Context) (start, end int64, err error) {
 	return first.Offset, last.Offset, nil
 }
 
+// visit visits the records between two offsets that are committed before the
+// second, those of one producer in their order.
 func (t *tail) visit(ctx context.Context, from, end int64, visit func(*kgo.Record)) error {
 	if from >= end {
 		return nil
 	}
 	t.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{t.topic: {0: kgo.NewOffset().At(from)}})
 	defer t.client.RemoveConsumePartitions(map[string][]int32{t.topic: {0}})
+	open := map[int64][]*kgo.Record{} // by producer
 	for next := from; next < end; {
 		fetches := t.client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -87,10 +98,27 @@ func (t *tail) visit(ctx context.Context, from, end int64, visit func(*kgo.Recor
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			next = r.Offset + 1
-			if !r.Attrs.IsControl() && r.Offset < end {
+			switch {
+			case r.Offset >= end:
+			case r.Attrs.IsControl():
+				if isCommit(r) {
+					for _, committed := range open[r.ProducerID] {
+						visit(committed)
+					}
+				}
+				delete(open, r.ProducerID)
+			case r.Attrs.IsTransactional():
+				open[r.ProducerID] = append(open[r.ProducerID], r)
+			default:
 				visit(r)
 			}
 		})
 	}
 	return nil
+}
+
+// isCommit tells a commit marker from an abort marker.
+func isCommit(marker *kgo.Record) bool {
+	var key kmsg.ControlRecordKey
+	return key.ReadFrom(marker.Key) == nil && key.Type == kmsg.ControlRecordKeyTypeCommit
 }
