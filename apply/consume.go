@@ -137,7 +137,7 @@ func (c *consumer) failure(fe kgo.FetchError) error {
 	case errors.Is(fe.Err, kerr.OffsetOutOfRange):
 		return supervise.Permanent(&GapError{c.asm.source, fmt.Sprintf("%s[%d] no longer has the offset to go on from, %d", fe.Topic, fe.Partition, c.start[partition{fe.Topic, fe.Partition}])})
 	case errors.Is(fe.Err, kerr.UnknownTopicOrPartition), errors.Is(fe.Err, kerr.UnknownTopicID):
-		return supervise.Permanent(fmt.Errorf("topic %s is gone: %w; mend: restart the capture of region %s, which makes it anew, and copy the tables whose changes it held", fe.Topic, fe.Err, c.asm.source))
+		return topicGone(fe.Topic, c.asm.source, fe.Err)
 	case errors.Is(fe.Err, kerr.TopicAuthorizationFailed):
 		return fmt.Errorf("reading topic %s: %w; mend: allow the user READ and DESCRIBE on the topics of region %s", fe.Topic, fe.Err, c.asm.source)
 	default:

@@ -62,7 +62,7 @@ func (s *session) save(ctx context.Context) error {
 			err := s.saver.save(ctx, s.position())
 			var reset *ResetError
 			switch {
-			case errors.As(err, &reset):
+			case errors.As(err, &reset), supervise.IsPermanent(err):
 				return err
 			case err != nil && ctx.Err() == nil:
 				// The offsets are a hint, but that Kafka can't be reached must

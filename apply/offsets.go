@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
 	"duplex/change"
 	"duplex/internal/failpoint"
+	"duplex/supervise"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -33,9 +33,10 @@ type checkpoint struct {
 // it is also how an operator asks for a replay, so a committed offset that
 // somebody else has changed ends the session, which then starts from there.
 type committer struct {
-	admin *kadm.Client
-	group string
-	spine partition
+	admin  *kadm.Client
+	group  string
+	source change.Region
+	spine  partition
 
 	mu    sync.Mutex // one save at a time: another's commit would look like a reset
 	saved offsets    // as committed by us, or found at the start
@@ -93,6 +94,9 @@ func (c *committer) save(ctx context.Context, now checkpoint) error {
 			return &ResetError{c.group}
 		}
 	}
+	if err := c.lookFor(ctx, c.vanished(found.offsets)); err != nil {
+		return err
+	}
 	commit := kadm.Offsets{}
 	for p, at := range now.offsets {
 		if saved, ok := c.saved[p]; ok && saved == at {
@@ -107,10 +111,68 @@ func (c *committer) save(ctx context.Context, now checkpoint) error {
 	if len(commit) == 0 {
 		return nil
 	}
-	if err := c.admin.CommitAllOffsets(ctx, c.group, commit); err != nil {
-		return fmt.Errorf("committing offsets of group %s: %w", c.group, err)
+	return c.commit(ctx, commit)
+}
+
+// commit commits offsets and notes those that Kafka took: of several
+// partitions it may refuse some.
+func (c *committer) commit(ctx context.Context, commit kadm.Offsets) error {
+	answers, err := c.admin.CommitOffsets(ctx, c.group, commit)
+	if err != nil {
+		return fmt.Errorf("committing offsets of group %s: %w", c.group, explain(err))
 	}
 	failpoint.Hit("apply.offsets")
-	maps.Copy(c.saved, now.offsets)
+	var doubtful []string
+	for topic, partitions := range answers {
+		for index, o := range partitions {
+			switch {
+			case o.Err == nil:
+				c.saved[partition{topic, index}] = o.At
+				continue
+			case errors.Is(o.Err, kerr.UnknownTopicOrPartition):
+				doubtful = append(doubtful, topic)
+			}
+			err = errors.Join(err, fmt.Errorf("committing the offset of %s[%d] in group %s: %w", topic, index, c.group, o.Err))
+		}
+	}
+	if gone := c.lookFor(ctx, doubtful); gone != nil {
+		return gone
+	}
+	return err
+}
+
+// vanished returns the topics whose committed offsets are no longer there.
+// Kafka drops them with a topic that is deleted, while its client goes on
+// waiting for the topic without a word. It also drops those of a partition in
+// which nothing moved for days: they are committed again.
+func (c *committer) vanished(found offsets) (names []string) {
+	for p := range c.saved {
+		if _, ok := found[p]; !ok {
+			names = append(names, p.topic)
+			delete(c.saved, p)
+		}
+	}
+	return names
+}
+
+// lookFor fails for good if one of the topics was deleted.
+func (c *committer) lookFor(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	listed, err := c.admin.ListTopics(ctx, names...)
+	if err != nil {
+		return fmt.Errorf("looking for topics: %w", explain(err))
+	}
+	for _, d := range listed {
+		if errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+			return topicGone(d.Topic, c.source, d.Err)
+		}
+	}
 	return nil
+}
+
+// topicGone is what is to be said of a topic that was deleted.
+func topicGone(topic string, source change.Region, err error) error {
+	return supervise.Permanent(fmt.Errorf("topic %s is gone: %w; mend: restart the capture of region %s, which makes it anew, and copy the tables whose changes it held", topic, err, source))
 }

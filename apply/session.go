@@ -129,7 +129,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	}
 	admin := kadm.NewClient(client)
 	spine := partition{topics.Spine(s.st.cfg.Source), 0}
-	s.saver = &committer{admin: admin, spine: spine, group: topics.Group(s.st.cfg.Spec.Task, s.st.cfg.Source, s.st.cfg.Process.Region)}
+	s.saver = &committer{admin: admin, source: s.st.cfg.Source, spine: spine, group: topics.Group(s.st.cfg.Spec.Task, s.st.cfg.Source, s.st.cfg.Process.Region)}
 	s.asm = &assembler{source: s.st.cfg.Source, wanted: s.st.wanted(), applied: applied.Seq, newest: applied, inboxes: map[partition]*inbox{}}
 	s.in = &consumer{
 		client: client, admin: admin, spine: spine, asm: s.asm, echoes: &s.st.echoes, queued: &s.st.queued,
