@@ -22,7 +22,7 @@ type ConnectError struct {
 func (e *ConnectError) Error() string {
 	s := fmt.Sprintf("connecting to MySQL at %s as %q: %s", e.Address, e.User, e.cause())
 	if e.Hint != "" {
-		s += "; " + e.Hint
+		s += "; mend: " + e.Hint
 	}
 	return s
 }

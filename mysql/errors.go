@@ -61,7 +61,7 @@ func (f Fault) Error() string {
 		fmt.Fprintf(&b, " (%s)", f.Detail)
 	}
 	if f.Hint != "" {
-		fmt.Fprintf(&b, "; %s", f.Hint)
+		fmt.Fprintf(&b, "; mend: %s", f.Hint)
 	}
 	return b.String()
 }

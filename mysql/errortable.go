@@ -67,8 +67,8 @@ var serverErrors = map[uint16]serverError{
 
 	// Keys and constraints.
 	1022: {name: "ER_DUP_KEY", class: Stop, detail: afterKey, why: "a unique key already holds this value"},
-	1062: {name: "ER_DUP_ENTRY", class: Stop, detail: afterKey, why: "a unique key already holds this value"},
-	1586: {name: "ER_DUP_ENTRY_WITH_KEY_NAME", class: Stop, detail: afterKey, why: "a unique key already holds this value"},
+	1062: {name: "ER_DUP_ENTRY", class: Stop, detail: afterKey, why: "a unique key already holds this value", hint: duplicateHint},
+	1586: {name: "ER_DUP_ENTRY_WITH_KEY_NAME", class: Stop, detail: afterKey, why: "a unique key already holds this value", hint: duplicateHint},
 	1216: {name: "ER_NO_REFERENCED_ROW", class: Stop, why: "a foreign key: the parent row is missing"},
 	1217: {name: "ER_ROW_IS_REFERENCED", class: Stop, why: "a foreign key: other rows still refer to the row"},
 	1451: {name: "ER_ROW_IS_REFERENCED_2", class: Stop, why: "a foreign key: other rows still refer to the row"},
@@ -136,3 +136,5 @@ var serverErrors = map[uint16]serverError{
 	1064: {name: "ER_PARSE_ERROR", class: Stop, detail: masked, why: "the server doesn't understand the statement: please report this"},
 	1390: {name: "ER_PS_MANY_PARAM", class: Stop, why: "the statement has too many placeholders: please report this"},
 }
+
+const duplicateHint = "look in this region for the row that has the value under another primary key, delete or change whichever of the two rows is wrong, and restart"

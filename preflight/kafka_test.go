@@ -92,7 +92,7 @@ func TestKafkaSettings(t *testing.T) {
 	embedded := config.Registry{URL: config.EmbeddedName}
 	w.with(k, embedded).expect("east kafka-transaction-wait warn", "west kafka-transaction-wait warn")
 	k.SASL.Password = "canary-secret"
-	for _, f := range w.with(k, embedded).expect("east kafka refuse", "west kafka refuse") {
+	for _, f := range w.with(k, embedded).expect("east kafka-access refuse", "west kafka-access refuse") {
 		if strings.Contains(f.What+f.Fix, "canary-secret") {
 			t.Errorf("the finding holds the password: %+v", f)
 		}

@@ -47,7 +47,7 @@ func (e *UnsupportedError) Error() string {
 	if e.Hint == "" {
 		return place + ": " + e.What
 	}
-	return place + ": " + e.What + "; " + e.Hint
+	return place + ": " + e.What + "; mend: " + e.Hint
 }
 
 // TableFromMap builds the table model from a TABLE_MAP event, which tells all

@@ -53,11 +53,11 @@ func TestRefusals(t *testing.T) {
 		want       string // in the text
 	}{
 		{name: "no primary key", statements: []string{"CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)"},
-			want: "table d.t: it has no primary key; ALTER TABLE d.t ADD PRIMARY KEY"},
+			want: "table d.t: it has no primary key; mend: ALTER TABLE d.t ADD PRIMARY KEY"},
 		{name: "prefix key", statements: []string{"CREATE TABLE d.t (a INT, c VARCHAR(100), PRIMARY KEY (a, c(10)))", "INSERT INTO d.t VALUES (1, 'x')"},
 			want: "table d.t, column c: the primary key has only a prefix of it"},
 		{name: "character set", statements: []string{"CREATE TABLE d.t (a INT PRIMARY KEY, c VARCHAR(100) CHARACTER SET gbk)", "INSERT INTO d.t VALUES (1, 'x')"},
-			want: `table d.t, column c: character set "gbk" is not handled yet; ALTER TABLE … MODIFY the column with CHARACTER SET utf8mb4`},
+			want: `table d.t, column c: character set "gbk" is not handled yet; mend: ALTER TABLE … MODIFY the column with CHARACTER SET utf8mb4`},
 		{name: "labels' character set", statements: []string{"CREATE TABLE d.t (a INT PRIMARY KEY, c ENUM('x') CHARACTER SET ucs2)", "INSERT INTO d.t VALUES (1, 'x')"},
 			want: "table d.t, column c: its values, in character set ucs2"},
 		{name: "geometry", statements: []string{"CREATE TABLE d.t (a INT PRIMARY KEY, g POINT)", "INSERT INTO d.t VALUES (1, NULL)"},
@@ -67,7 +67,7 @@ func TestRefusals(t *testing.T) {
 		{name: "compressed", servers: []*source{mariadb}, statements: []string{"CREATE TABLE d.t (a INT PRIMARY KEY, c VARCHAR(100) COMPRESSED, d TEXT)", "INSERT INTO d.t VALUES (1, 'x', 'y')"},
 			want: "table d.t, column c: COMPRESSED columns of MariaDB are not handled yet"},
 		{name: "metadata", statements: []string{"SET GLOBAL binlog_row_metadata=MINIMAL", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)", "SET GLOBAL binlog_row_metadata=FULL"},
-			want: "table d.t: the binlog doesn't tell its column names; SET PERSIST binlog_row_metadata='FULL'"},
+			want: "table d.t: the binlog doesn't tell its column names; mend: SET PERSIST binlog_row_metadata='FULL'"},
 		{name: "row image", statements: []string{"CREATE TABLE d.t (a INT PRIMARY KEY, b INT, c INT)", "INSERT INTO d.t VALUES (1, 2, 3)", "SET SESSION binlog_row_image=MINIMAL", "UPDATE d.t SET c = 4", "SET SESSION binlog_row_image=FULL"},
 			kind: ErrPartialImage, want: "SET PERSIST binlog_row_image='FULL'"},
 		{name: "zero date", statements: []string{"CREATE TABLE d.t (a INT PRIMARY KEY, c DATE NOT NULL)", "INSERT INTO d.t VALUES (1, '0000-00-00')"},
