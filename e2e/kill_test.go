@@ -11,6 +11,8 @@ import (
 // and nothing doubled (promises 1 to 4).
 func TestKillAnywhere(t *testing.T) {
 	p := newPair(t, "kill", nil)
+	// Small batches: many at once, whose order must hold.
+	p.writeTask("tables: {include: ['shop.*']}", "apply: {threads: 8, batch_rows: 30}")
 	l := newLoad(p, 2)
 	l.pace = 15 * time.Millisecond
 	processes := p.start("capture", "apply")

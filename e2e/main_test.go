@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -59,6 +61,9 @@ func (b *binary) path(t *testing.T) string {
 }
 
 func (b *binary) build() (err error) {
+	if err := noteSources(); err != nil {
+		return err
+	}
 	if b.dir, err = os.MkdirTemp("", "duplex-e2e-"); err != nil {
 		return err
 	}
@@ -71,6 +76,22 @@ func (b *binary) build() (err error) {
 		return fmt.Errorf("%w\n%s", err, text)
 	}
 	return nil
+}
+
+// noteSources looks at every source file, so that go test sees that a result it
+// has cached is of another program.
+func noteSources() error {
+	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != ".." && strings.HasPrefix(d.Name(), "."):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go"):
+			_, err = os.Stat(path)
+		}
+		return err
+	})
 }
 
 func (b *binary) remove() error {
