@@ -39,6 +39,11 @@ func (s *session) stream(ctx context.Context, end *ending) error {
 			l.heads = append(l.heads, head{partition: partition{p.Topic, p.Partition}, left: p.Count})
 		}
 	}
+	var err error
+	if s.streamer, err = newWriter(ctx, s.target, s.progress, s.workers, s.maxPacket); err != nil {
+		return err
+	}
+	defer s.streamer.conn.Close()
 	if err := l.write(ctx); err != nil {
 		s.streamer.rollback(ctx)
 		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}
@@ -119,6 +124,9 @@ func (l *large) fill(ctx context.Context, h *head) error {
 	for box.len() == 0 {
 		l.s.in.resume()
 		if err := l.s.receive(ctx); err != nil {
+			return err
+		}
+		if err := l.s.streamer.ping(ctx); err != nil {
 			return err
 		}
 		if box.len() == 0 && time.Since(started) > gapAfter {

@@ -56,10 +56,16 @@ func newPool(workers int, written func(*batch), troubled func(error)) *pool {
 func (p *pool) start(ctx context.Context, group *errgroup.Group, writers []*writer) {
 	for _, w := range writers {
 		group.Go(func() error {
+			w.beat = time.NewTicker(leaseBeat)
+			defer w.beat.Stop()
 			for {
 				select {
 				case <-ctx.Done():
 					return context.Cause(ctx)
+				case <-w.beat.C:
+					if err := w.ping(ctx); err != nil {
+						return err
+					}
 				case <-p.starts:
 					if err := p.apply(ctx, w, p.earliest()); err != nil {
 						return err
@@ -165,12 +171,13 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 		}
 		w.rollback(ctx)
 		if errors.Is(err, errYielded) {
-			select {
-			case <-b.after:
-				continue
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			for errors.Is(err, errYielded) {
+				err = w.awaitTurn(ctx, b)
 			}
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		fault := mysql.Classify(err)
 		if errors.Is(err, errFenced) || fault.Class != mysql.Retry {
@@ -198,16 +205,30 @@ func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
 			return err
 		}
 	}
-	if b.after != nil {
+	if err := w.awaitTurn(ctx, b); err != nil {
+		return err
+	}
+	return w.commit(ctx)
+}
+
+// awaitTurn waits until all earlier batches are committed, and keeps the
+// connection alive meanwhile.
+func (w *writer) awaitTurn(ctx context.Context, b *batch) error {
+	for b.after != nil {
 		select {
 		case <-b.after:
+			return nil
 		case <-b.yield:
 			return errYielded
+		case <-w.beat.C:
+			if err := w.ping(ctx); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	return w.commit(ctx)
+	return nil
 }
 
 // askToYield asks all batches after b to give up their locks.
@@ -226,14 +247,14 @@ func (p *pool) askToYield(b *batch) {
 func newWriters(ctx context.Context, db *sql.DB, progress *progress, workers int, maxPacket int64) ([]*writer, error) {
 	writers := make([]*writer, 0, workers)
 	for i := range workers {
-		conn, err := db.Conn(ctx)
+		w, err := newWriter(ctx, db, progress, i, maxPacket)
 		if err != nil {
 			for _, w := range writers {
 				w.conn.Close()
 			}
-			return nil, classify(err)
+			return nil, err
 		}
-		writers = append(writers, &writer{conn: conn, worker: i, progress: progress, maxPacket: maxPacket})
+		writers = append(writers, w)
 	}
 	return writers, nil
 }

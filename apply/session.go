@@ -42,12 +42,14 @@ type session struct {
 	pool     *pool
 	workers  int
 	writers  []*writer
-	streamer *writer // for large transactions
-	open     *batch  // being filled
-	openedAt time.Time
-	waitFrom time.Time // since when the head of the spine waits for changes
-	saver    *committer
-	decoded  schemas.Decoded
+	streamer *writer // of the large transaction being written
+	// maxPacket is the target's max_allowed_packet, in bytes.
+	maxPacket int64
+	open      *batch // being filled
+	openedAt  time.Time
+	waitFrom  time.Time // since when the head of the spine waits for changes
+	saver     *committer
+	decoded   schemas.Decoded
 
 	mu         sync.Mutex
 	done       checkpoint // as far as nothing is under way
@@ -145,13 +147,12 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	if err := s.subscribe(ctx); err != nil {
 		return fail(err)
 	}
-	writers, err := newWriters(ctx, s.target, s.progress, s.workers+1, server.MaxAllowedPacket)
-	if err != nil {
+	s.maxPacket = server.MaxAllowedPacket
+	if s.writers, err = newWriters(ctx, s.target, s.progress, s.workers, s.maxPacket); err != nil {
 		return fail(err)
 	}
-	s.writers, s.streamer = writers[:s.workers], writers[s.workers]
 	return func() {
-		for _, w := range writers {
+		for _, w := range s.writers {
 			w.conn.Close()
 		}
 		client.Close()

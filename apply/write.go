@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"time"
 
 	"duplex/change"
 	"duplex/internal/failpoint"
@@ -25,6 +26,33 @@ type writer struct {
 	images    [][]byte
 
 	spansBefore, spansAfter []schemas.Span
+
+	// beat is when the connection must show that it lives; set by the pool.
+	beat *time.Ticker
+}
+
+// newWriter opens a connection whose transaction the server rolls back after
+// leaseSilence without a word: that of a frozen process would otherwise hold
+// its locks, and the one who takes over would wait for them for ever.
+func newWriter(ctx context.Context, db *sql.DB, progress *progress, worker int, maxPacket int64) (*writer, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, classify(err)
+	}
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("SET SESSION wait_timeout = %d", int(leaseSilence.Seconds()))); err != nil {
+		conn.Close()
+		return nil, classify(err)
+	}
+	return &writer{conn: conn, worker: worker, progress: progress, maxPacket: maxPacket}, nil
+}
+
+// ping shows the server that the connection lives. It must be called at least
+// every leaseSilence while nothing else is sent.
+func (w *writer) ping(ctx context.Context) error {
+	if _, err := w.conn.ExecContext(ctx, "DO 1"); err != nil {
+		return fmt.Errorf("keeping an idle connection: %w", classify(err))
+	}
+	return nil
 }
 
 // begin opens a database transaction and writes the marker: row changes up to
