@@ -185,6 +185,9 @@ func (c *column) appendLiteral(dst, b []byte, at int) ([]byte, int, error) {
 	if err != nil {
 		return dst, at, err
 	}
+	if c.kind == schemas.KindJSON && c.typ == schemas.JSON {
+		return appendJSON(dst, v), at, nil
+	}
 	if c.form == binar && len(v) > 0 {
 		// An introducer, not x'..': half the bytes on the wire.
 		dst = append(dst, "_binary"...)
