@@ -112,7 +112,7 @@ func kinds() *table {
 				maybe(w, w.IntN(256)-128), w.IntN(65536), w.IntN(1<<24) - 1<<23, maybe(w, w.Uint64()), float32(w.NormFloat64()), w.NormFloat64() * math.Pow(10, float64(w.IntN(200)-100)),
 				w.decimal(28, 12), w.bytesOf(2, 0x0f), w.moment(0)[:10], maybe(w, w.moment(6)), w.moment(3), fmt.Sprintf("-%d:%02d:%02d.%06d", w.IntN(838), w.IntN(60), w.IntN(60), w.IntN(1e6)), 1950 + w.IntN(200),
 				[]string{"red", "green", "blue"}[w.IntN(3)], []string{"", "a", "a,c", "b,c", "a,b,c"}[w.IntN(5)],
-				fmt.Sprintf(`{"n": %d, "x": [%.3f, null, true], "s": "%s \"é🏷\""}`, w.IntN(1e9), w.NormFloat64(), rowSentinel), w.bytesOf(1+w.IntN(60), 0xff), maybe(w, w.bytesOf(w.IntN(500), 0xff)),
+				fmt.Sprintf(`{"n": %d, "x": [%g, null, true], "s": "%s \"é🏷\""}`, w.IntN(1e9), w.NormFloat64(), rowSentinel), w.bytesOf(1+w.IntN(60), 0xff), maybe(w, w.bytesOf(w.IntN(500), 0xff)),
 				"fix" + w.decimal(4, 0), "Zürich " + rowSentinel, maybe(w, w.text(2000)),
 			}
 		},
