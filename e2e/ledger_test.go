@@ -43,11 +43,13 @@ func (s *shelf) pick(r *rand.Rand) *entry {
 // takes those of a transaction out again that was rolled back.
 type ledger struct {
 	shelves map[string]*shelf
+	// Of the transaction being written:
 	undos   []func()
+	touched map[*entry][]any // rows changed: their key before, nil for those inserted
 }
 
 func newLedger(tables []*table) *ledger {
-	l := &ledger{shelves: map[string]*shelf{}}
+	l := &ledger{shelves: map[string]*shelf{}, touched: map[*entry][]any{}}
 	for _, t := range tables {
 		l.shelves[t.name] = &shelf{}
 	}
@@ -61,11 +63,13 @@ func (l *ledger) insert(e *entry) {
 	if e.parent != nil {
 		e.parent.children[e] = true
 	}
+	l.touched[e] = nil
 	l.undos = append(l.undos, func() { l.take(e) })
 }
 
 func (l *ledger) remove(e *entry) {
 	l.take(e)
+	l.touch(e)
 	l.undos = append(l.undos, func() {
 		l.of(e.table).put(e)
 		if e.parent != nil {
@@ -83,16 +87,33 @@ func (l *ledger) take(e *entry) {
 
 // update notes a row's new key, number and unique value.
 func (l *ledger) update(e *entry, key []any, op int64, unique any) {
+	l.touch(e)
 	before := *e
 	e.key, e.op, e.unique = key, op, unique
 	l.undos = append(l.undos, func() { e.key, e.op, e.unique = before.key, before.op, before.unique })
 }
 
-func (l *ledger) commit() { l.undos = l.undos[:0] }
+// touch notes the key that a row has before the transaction changes it.
+func (l *ledger) touch(e *entry) {
+	if _, ok := l.touched[e]; !ok {
+		l.touched[e] = e.key
+	}
+}
+
+// isLive reports whether the row is there after the transaction being written.
+func (l *ledger) isLive(e *entry) bool {
+	live := l.of(e.table).live
+	return e.place < len(live) && live[e.place] == e
+}
+
+func (l *ledger) commit() {
+	l.undos = l.undos[:0]
+	clear(l.touched)
+}
 
 func (l *ledger) rollback() {
 	for i := len(l.undos) - 1; i >= 0; i-- {
 		l.undos[i]()
 	}
-	l.undos = l.undos[:0]
+	l.commit()
 }

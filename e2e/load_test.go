@@ -46,7 +46,7 @@ func newLoad(p *pair, seed uint64) *load {
 				p.t.Fatal(err)
 			}
 			p.t.Cleanup(func() { conn.Close() })
-			mustPin(p.t, conn)
+			mustPin(p.t, conn, s)
 			l.writers = append(l.writers, &writer{
 				Rand: rand.New(rand.NewPCG(seed, uint64(s.number*1000+i))), side: name, number_: i,
 				tables: l.tables, ops: ops, ledger: newLedger(l.tables), conn: conn,
@@ -60,13 +60,18 @@ func newLoad(p *pair, seed uint64) *load {
 // sideName is what the load writes into column side.
 func sideName(s *side) string { return s.region[:1] }
 
-// mustPin gives a connection the session that the load reads and writes in.
-func mustPin(t *testing.T, conn *sql.Conn) {
+// pin gives a connection the session that the load reads and writes in. Its
+// numbers for AUTO_INCREMENT are its side's, also where the connection is older
+// than the server's global settings, or those were lost with a restart.
+func pin(conn *sql.Conn, s *side) error {
+	_, err := conn.ExecContext(context.Background(), fmt.Sprintf("SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 20, sql_mode = 'STRICT_ALL_TABLES', "+
+		"auto_increment_increment = 2, auto_increment_offset = %d", s.number))
+	return err
+}
+
+func mustPin(t *testing.T, conn *sql.Conn, s *side) {
 	t.Helper()
-	// A pooled connection may be older than the global settings.
-	_, err := conn.ExecContext(context.Background(), "SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 20, sql_mode = 'STRICT_ALL_TABLES', "+
-		"auto_increment_increment = @@GLOBAL.auto_increment_increment, auto_increment_offset = @@GLOBAL.auto_increment_offset")
-	if err != nil {
+	if err := pin(conn, s); err != nil {
 		t.Fatal(err)
 	}
 }

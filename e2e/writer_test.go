@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -23,9 +24,12 @@ type writer struct {
 	ledger  *ledger
 	serial  int // of this writer's keys
 
-	conn    *sql.Conn
-	ctx     context.Context
-	changes int // in the open transaction
+	conn *sql.Conn
+	ctx  context.Context
+	// reconnect gets the writer a new connection when its server has gone away;
+	// nil where no server may.
+	reconnect func(*writer) error
+	changes   int // in the open transaction
 }
 
 // number is a key that no other writer of any side has.
@@ -45,31 +49,84 @@ func (w *writer) id(prefix string) string { return fmt.Sprintf("%s-%s-%d", prefi
 // changed. One that the server rolled back, or that is rolled back on purpose
 // now and then, changed none.
 func (w *writer) transaction() (changes int, err error) {
-	w.changes = 0
-	if _, err := w.conn.ExecContext(w.ctx, "BEGIN"); err != nil {
+	committing, err := w.write()
+	if err == nil && committing {
+		w.ledger.commit()
+		return w.changes, nil
+	}
+	var fault *mysql.MySQLError
+	switch {
+	case err == nil: // rolled back on purpose
+	case errors.As(err, &fault) && slices.Contains([]uint16{1205, 1213}, fault.Number):
+		// A lock wait or a deadlock; only the latter rolls everything back.
+		if _, err := w.conn.ExecContext(w.ctx, "ROLLBACK"); err != nil {
+			return 0, err
+		}
+	case errors.As(err, &fault) && fault.Number != 1053: // that one is: server shutdown
 		return 0, err
-	}
-	want := 1 + w.IntN(20)
-	if w.IntN(3) == 0 {
-		want = 1
-	}
-	for w.changes < want && err == nil {
-		err = w.change()
-	}
-	if err == nil && w.IntN(50) != 0 {
-		_, err = w.conn.ExecContext(w.ctx, "COMMIT")
-		if err == nil {
+	default:
+		if w.reconnect == nil {
+			return 0, err
+		}
+		if err := w.reconnect(w); err != nil {
+			return 0, err
+		}
+		if committing {
+			if committing, err = w.resolve(); err != nil {
+				return 0, err
+			}
+		}
+		if committing {
 			w.ledger.commit()
 			return w.changes, nil
 		}
 	}
 	w.ledger.rollback()
-	var fault *mysql.MySQLError
-	if err != nil && (!errors.As(err, &fault) || fault.Number != 1213 && fault.Number != 1205) {
-		return 0, err
+	return 0, nil
+}
+
+// write writes one transaction. committing tells whether COMMIT was sent.
+func (w *writer) write() (committing bool, err error) {
+	w.changes = 0
+	if _, err := w.conn.ExecContext(w.ctx, "BEGIN"); err != nil {
+		return false, err
 	}
-	_, err = w.conn.ExecContext(w.ctx, "ROLLBACK")
-	return 0, err
+	want := 1 + w.IntN(20)
+	if w.IntN(3) == 0 {
+		want = 1
+	}
+	for w.changes < want {
+		if err := w.change(); err != nil {
+			return false, err
+		}
+	}
+	if w.IntN(50) == 0 {
+		_, err = w.conn.ExecContext(w.ctx, "ROLLBACK")
+		return false, err
+	}
+	_, err = w.conn.ExecContext(w.ctx, "COMMIT")
+	return true, err
+}
+
+// resolve finds out whether the transaction was committed whose COMMIT got no
+// answer: no other writer touches its keys, so any of them tells.
+func (w *writer) resolve() (committed bool, err error) {
+	for e, before := range w.ledger.touched {
+		live, key := w.ledger.isLive(e), e.key
+		if !live {
+			key = before
+		}
+		if key == nil {
+			continue // inserted and deleted again: it tells nothing
+		}
+		var op int64
+		err := w.conn.QueryRowContext(w.ctx, "SELECT op FROM shop."+e.table.name+" WHERE "+strings.Join(e.table.keys, " = ? AND ")+" = ?", key...).Scan(&op)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return false, err
+		}
+		return live && err == nil && op == e.op || !live && err != nil, nil
+	}
+	return true, nil // nothing that shows was changed
 }
 
 // change makes one random change, of several rows where the tables demand it.
