@@ -28,6 +28,8 @@ type Config struct {
 	Process *config.Process
 	// Captured tells which tables are published.
 	Captured func(db, table string) bool
+	// CapturedIn tells whether some table of a database may be.
+	CapturedIn func(db string) bool
 	// AcceptDDL holds the GTIDs of statements that removed rows and that the
 	// operator has run in the other regions too.
 	AcceptDDL []string

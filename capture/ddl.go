@@ -15,8 +15,8 @@ import (
 // exactly that statement, until the operator has run it in the other regions
 // and accepts it by its GTID.
 func (s *session) ddl(ev *binlog.Event) error {
-	statement := parseDDL(ev.Schema, ev.Statement)
-	if !statement.touches(s.c.cfg.Captured) {
+	statement := parseDDL(ev.Schema, ev.Statement, ev.Escapes)
+	if !statement.touches(s.c.cfg.Captured, s.c.cfg.CapturedIn) {
 		return nil
 	}
 	gtid := ev.GTID.String()
@@ -38,13 +38,10 @@ type tableName struct{ db, table string }
 
 // touches reports whether a named table is captured, or a named database may
 // hold one.
-func (d *ddlStatement) touches(captured func(db, table string) bool) bool {
+func (d *ddlStatement) touches(captured func(db, table string) bool, capturedIn func(db string) bool) bool {
 	return slices.ContainsFunc(d.tables, func(n tableName) bool {
 		if n.table == "" {
-			// Any table of the database: the probe is a name no pattern but *
-			// can mean, so a list of single tables is asked for by the event's
-			// own row later. Dropping a database is refused if in doubt.
-			return n.db != "duplex"
+			return capturedIn(n.db)
 		}
 		return captured(n.db, n.table)
 	})
@@ -52,8 +49,8 @@ func (d *ddlStatement) touches(captured func(db, table string) bool) bool {
 
 // parseDDL finds verb and table names by tokens, not by grammar: a grammar
 // that fails on one statement would have to skip it.
-func parseDDL(schema, text string) *ddlStatement {
-	t := tokens(text)
+func parseDDL(schema, text string, escapes binlog.Escapes) *ddlStatement {
+	t := tokens(text, escapes)
 	t.skipSetStatement()
 	d := &ddlStatement{}
 	switch {
@@ -208,7 +205,7 @@ func (l tokenList) alterRemovesRows() bool {
 
 // tokens splits a statement. Comments are left out, but what stands in an
 // executable comment counts.
-func tokens(s string) tokenList {
+func tokens(s string, escapes binlog.Escapes) tokenList {
 	var list tokenList
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -225,7 +222,7 @@ func tokens(s string) tokenList {
 		case c == '#', isDashes(s[i:]):
 			i = after(s, i, "\n")
 		case c == '`', c == '\'', c == '"':
-			text, next := quoted(s, i)
+			text, next := quoted(s, i, escapes)
 			list = append(list, token{text, true})
 			i = next
 		case isWord(c):
@@ -260,12 +257,12 @@ func after(s string, from int, end string) int {
 
 // quoted reads a quoted name or string at i and returns its text, with doubled
 // quotes undone, and the index after it.
-func quoted(s string, i int) (string, int) {
+func quoted(s string, i int, escapes binlog.Escapes) (string, int) {
 	quote := s[i]
 	var b strings.Builder
 	for i++; i < len(s); i++ {
 		switch {
-		case s[i] == '\\' && quote != '`' && i+1 < len(s):
+		case s[i] == '\\' && escapes == binlog.Backslash && quote != '`' && i+1 < len(s):
 			i++
 			b.WriteByte(s[i])
 		case s[i] == quote && i+1 < len(s) && s[i+1] == quote:

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"duplex/capture/binlog"
+
 	"pgregory.net/rapid"
 )
 
@@ -83,7 +85,7 @@ func TestParseDDL(t *testing.T) {
 		{"TRUNCATE", true, nil},
 		{"TRUNCATE `orders", true, names("shop.orders")},
 	} {
-		d := parseDDL("shop", tt.text)
+		d := parseDDL("shop", tt.text, binlog.Backslash)
 		if d.removesRows != tt.removes || !slices.Equal(d.tables, tt.tables) {
 			t.Errorf("%s: removes rows %t of %v, want %t of %v", tt.text, d.removesRows, d.tables, tt.removes, tt.tables)
 		}
@@ -93,6 +95,7 @@ func TestParseDDL(t *testing.T) {
 // A statement touches what is captured, and a database as a whole.
 func TestDDLTouches(t *testing.T) {
 	captured := func(db, table string) bool { return db == "shop" && table == "orders" }
+	capturedIn := func(db string) bool { return db == "shop" }
 	for text, want := range map[string]bool{
 		"TRUNCATE orders":                 true,
 		"TRUNCATE crm.orders":             false,
@@ -101,13 +104,24 @@ func TestDDLTouches(t *testing.T) {
 		"ALTER TABLE _new RENAME orders":  true,
 		"ALTER TABLE orders ADD a INT":    true,
 		"DROP DATABASE shop":              true,
-		"DROP DATABASE duplex":            false,
+		"DROP DATABASE crm":               false,
 		"CREATE INDEX i ON orders (a)":    false,
 		"ALTER TABLE x RENAME TO y.other": false,
 	} {
-		if got := parseDDL("shop", text).touches(captured); got != want {
+		if got := parseDDL("shop", text, binlog.Backslash).touches(captured, capturedIn); got != want {
 			t.Errorf("%s: touches %t, want %t", text, got, want)
 		}
+	}
+}
+
+// Under NO_BACKSLASH_ESCAPES a backslash doesn't hide the end of a text.
+func TestParseDDLWithoutEscapes(t *testing.T) {
+	const text = `ALTER TABLE a COMMENT = '\', RENAME TO b, COMMENT = '\'`
+	if d := parseDDL("shop", text, binlog.NoBackslash); !d.removesRows {
+		t.Errorf("%s: the RENAME wasn't seen", text)
+	}
+	if d := parseDDL("shop", text, binlog.Backslash); d.removesRows {
+		t.Errorf("%s: a RENAME in a quoted text was taken for one", text)
 	}
 }
 
@@ -127,7 +141,7 @@ func TestParseDDLInAnyDress(t *testing.T) {
 		}
 		db, a, b := name.Draw(t, "db"), name.Draw(t, "a"), name.Draw(t, "b")
 		text := gap.Draw(t, "before") + word("RENAME") + word("TABLE") + quote(db) + word(".") + quote(a) + word("TO") + quote(b)
-		d := parseDDL("shop", text)
+		d := parseDDL("shop", text, binlog.Backslash)
 		want := []tableName{{db, a}, {"shop", b}}
 		if !d.removesRows || !slices.Equal(d.tables, want) {
 			t.Fatalf("%q: removes rows %t of %q, want %q", text, d.removesRows, d.tables, want)
@@ -141,14 +155,14 @@ func FuzzParseDDL(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		d := parseDDL("shop", text)
+		d := parseDDL("shop", text, binlog.Backslash)
 		for _, n := range d.tables {
 			if utf8.ValidString(text) && !utf8.ValidString(n.db+n.table) {
 				t.Errorf("%q names %q", text, n)
 			}
 		}
 		quoted := "`" + strings.ReplaceAll(text, "`", "``") + "`"
-		if list := tokens(quoted); len(list) != 1 || !list[0].quoted || list[0].text != text {
+		if list := tokens(quoted, binlog.Backslash); len(list) != 1 || !list[0].quoted || list[0].text != text {
 			t.Errorf("%q became %v", quoted, list)
 		}
 	})

@@ -221,7 +221,11 @@ func (s *session) drain(cause error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return errors.Join(cause, s.commit(ctx))
+	if err := s.commit(ctx); err != nil {
+		// The caller only asks for an end; the error would be lost with it.
+		s.c.cfg.Log.Warn("not committed at the stop, and published at the next start", "error", err)
+	}
+	return cause
 }
 
 func (s *session) handle(ctx context.Context, ev *binlog.Event) error {
@@ -275,12 +279,17 @@ func (s *session) commit(ctx context.Context) error {
 		return err
 	}
 	failpoint.Hit("capture.produced")
+	shown := make(chan struct{})
 	slow := time.AfterFunc(slowCommit, func() {
+		defer close(shown)
 		s.c.service.Enter(supervise.Retrying, fmt.Errorf("kafka at %s has not committed for %s", strings.Join(s.c.cfg.Process.Kafka.Brokers, ","), slowCommit))
 	})
 	err = s.publisher.commit(ctx)
-	if !slow.Stop() && err == nil {
-		s.c.service.Enter(supervise.Streaming, nil)
+	if !slow.Stop() {
+		<-shown // or it might say so after what follows
+		if err == nil {
+			s.c.service.Enter(supervise.Streaming, nil)
+		}
 	}
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ func (r *Region) start(ctx context.Context) error {
 	}
 	if r.cfg.Services&Capture != 0 {
 		r.capture = capture.New(capture.Config{
-			Process: r.cfg.Process, Captured: r.captured, AcceptDDL: r.cfg.AcceptDDL, Version: r.cfg.Version, Log: r.cfg.Log,
+			Process: r.cfg.Process, Captured: r.captured, CapturedIn: r.capturedIn, AcceptDDL: r.cfg.AcceptDDL, Version: r.cfg.Version, Log: r.cfg.Log,
 		})
 	}
 	if r.cfg.Services&Apply != 0 {
@@ -124,6 +124,10 @@ func (r *Region) startEmbedded(ctx context.Context) error {
 // captured reports whether a task of the region has the table.
 func (r *Region) captured(db, table string) bool {
 	return slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Tables.Match(db, table) })
+}
+
+func (r *Region) capturedIn(db string) bool {
+	return slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Tables.MatchIn(db) })
 }
 
 // Process returns the process file's settings, with the addresses of the

@@ -19,9 +19,9 @@ import (
 // How a registry is called.
 const (
 	registryTimeout  = 10 * time.Second
-	registryAttempts = 8 // with the pauses between them some 13 s
+	registryAttempts = 5 // in under 2 s; longer outages are the caller's to show and retry
 	firstPause       = 100 * time.Millisecond
-	longestPause     = 5 * time.Second
+	longestPause     = time.Second
 	// maxCached bounds the schemas kept; beyond it all are forgotten.
 	maxCached = 4096
 )

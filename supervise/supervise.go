@@ -44,10 +44,11 @@ func (p *permanent) Error() string { return p.err.Error() }
 func (p *permanent) Unwrap() error { return p.err }
 
 // The back-off between sessions: it doubles from first to last, with jitter,
-// and starts anew after a session that had been streaming.
+// and starts anew after a session that had been streaming for a while.
 const (
 	firstDelay = 100 * time.Millisecond
 	lastDelay  = 10 * time.Second
+	aWhile     = 5 * time.Second
 )
 
 // Service is one thing that should be running. Its methods may be called from
@@ -143,11 +144,12 @@ func (s *Service) Run(ctx context.Context, session func(context.Context) error) 
 	}
 }
 
-// fail records the end of a session and reports whether it had been streaming.
+// fail records the end of a session and reports whether it had been streaming
+// for a while.
 func (s *Service) fail(state State, err error) (streamed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	streamed = s.state == Streaming
+	streamed = s.state == Streaming && time.Since(s.since) >= aWhile
 	s.tries++
 	s.set(state, err)
 	return streamed

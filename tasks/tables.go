@@ -35,6 +35,13 @@ func (t Tables) Match(db, table string) bool {
 	return !isSystemSchema(db) && slices.ContainsFunc(t.include, matches) && !slices.ContainsFunc(t.exclude, matches)
 }
 
+// MatchIn reports whether some table of the database may be covered.
+func (t Tables) MatchIn(db string) bool {
+	in := func(p pattern) bool { return p.db.match(db) }
+	all := func(p pattern) bool { return in(p) && slices.Equal(p.table, glob{{kind: anyRun}}) }
+	return !isSystemSchema(db) && slices.ContainsFunc(t.include, in) && !slices.ContainsFunc(t.exclude, all)
+}
+
 func (t *Tables) compile() error {
 	var problems []error
 	if len(t.Include) == 0 {

@@ -40,9 +40,20 @@ type Event struct {
 	Mark Mark
 	// Rows is set on Rows.
 	Rows *RowsEvent
-	// Schema and Statement are set on DDL.
+	// Schema, Statement and Escapes are set on DDL.
 	Schema, Statement string
+	Escapes           Escapes
 }
+
+// Escapes says what a backslash means in the quoted texts of a statement.
+type Escapes uint8
+
+// A backslash escapes what follows it, unless sql_mode has
+// NO_BACKSLASH_ESCAPES.
+const (
+	Backslash Escapes = iota
+	NoBackslash
+)
 
 // Mark is what the row of duplex.progress says that an apply transaction
 // writes first, or the row of duplex.canary.

@@ -78,7 +78,7 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 	case *replication.XIDEvent:
 		return h.commit()
 	case *replication.QueryEvent:
-		return h.query(string(ev.Schema), string(ev.Query))
+		return h.query(ev)
 	case *replication.ExecuteLoadQueryEvent:
 		return h.loggedAsStatement("", "LOAD DATA")
 	case *replication.TransactionPayloadEvent:
@@ -287,7 +287,8 @@ func (h *handler) commit() error {
 
 // query handles a statement in the binlog: the brackets of a transaction, and
 // whatever the server doesn't log as rows.
-func (h *handler) query(schema, statement string) error {
+func (h *handler) query(ev *replication.QueryEvent) error {
+	schema, statement := string(ev.Schema), string(ev.Query)
 	switch verb := verbOf(statement); {
 	case verb == "BEGIN" && !h.txn.open:
 		h.txn.open = true
@@ -310,7 +311,7 @@ func (h *handler) query(schema, statement string) error {
 	case isStatementChange(verb):
 		return h.loggedAsStatement(schema, verb)
 	default:
-		return h.ddl(schema, statement)
+		return h.ddl(schema, statement, escapesOf(ev.StatusVars))
 	}
 }
 
@@ -318,8 +319,8 @@ func (h *handler) loggedAsStatement(schema, verb string) error {
 	return refuse("transaction %s in schema %q was logged as a statement (%s …), not as rows; mend: SET GLOBAL binlog_format = 'ROW', also in the server's configuration file, and end the sessions that set another one", h.txn.gtid, schema, verb)
 }
 
-func (h *handler) ddl(schema, statement string) error {
-	if err := h.emit(&Event{Kind: DDL, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Schema: schema, Statement: statement}); err != nil {
+func (h *handler) ddl(schema, statement string, escapes Escapes) error {
+	if err := h.emit(&Event{Kind: DDL, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Schema: schema, Statement: statement, Escapes: escapes}); err != nil {
 		return err
 	}
 	if h.txn.open {

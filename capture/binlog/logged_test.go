@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,34 @@ func TestXAIsRefused(t *testing.T) {
 				if !errors.As(err, &refused) || !strings.Contains(err.Error(), "XA") {
 					t.Errorf("%s: error %v after %d events", end, err, len(events))
 				}
+			}
+		})
+	}
+}
+
+// What a backslash means in a statement is told by the sql_mode that it ran in.
+func TestEscapesOfStatements(t *testing.T) {
+	t.Parallel()
+	for _, version := range []testbed.Part{testbed.MySQL80, testbed.MySQL97, testbed.MariaDB1011, testbed.MariaDB118} {
+		t.Run(string(version), func(t *testing.T) {
+			t.Parallel()
+			s := startSource(t, version)
+			from := s.executed(t)
+			s.exec(t, `CREATE TABLE d.a (id INT PRIMARY KEY COMMENT '\'')`)
+			s.exec(t, "SET sql_mode = 'NO_BACKSLASH_ESCAPES'")
+			s.exec(t, `CREATE TABLE d.b (id INT PRIMARY KEY COMMENT '\')`)
+			events, err := s.read(t, from, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []Escapes
+			for _, e := range events {
+				if e.Kind == DDL {
+					got = append(got, e.Escapes)
+				}
+			}
+			if want := []Escapes{Backslash, NoBackslash}; !slices.Equal(got, want) {
+				t.Errorf("escapes of the statements are %v, want %v", got, want)
 			}
 		})
 	}

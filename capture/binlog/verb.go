@@ -1,6 +1,9 @@
 package binlog
 
-import "strings"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // isStatementChange reports whether a statement with that verb, found in the
 // binlog, changes rows. With row format there is none. A SELECT is there only
@@ -89,4 +92,18 @@ func afterToken(s string) string {
 		}
 	}
 	return ""
+}
+
+// escapesOf reads sql_mode from a query event's status variables. Its code, 1,
+// stands first or after flags2, which has code 0 and four bytes (the server's
+// Query_event).
+func escapesOf(status []byte) Escapes {
+	const flags2, sqlMode, noBackslashEscapes = 0, 1, 1 << 20
+	if len(status) >= 5 && status[0] == flags2 {
+		status = status[5:]
+	}
+	if len(status) >= 9 && status[0] == sqlMode && binary.LittleEndian.Uint64(status[1:])&noBackslashEscapes != 0 {
+		return NoBackslash
+	}
+	return Backslash
 }

@@ -97,7 +97,7 @@ func TestQueryClasses(t *testing.T) {
 		h := newHandler(Config{}, func(e *Event) error { got = append(got, e.Kind); return nil })
 		h.txn.gtid = GTID{number: 5, server: 1}
 		tt.before(h)
-		err := h.query("shop", tt.statement)
+		err := h.query(&replication.QueryEvent{Schema: []byte("shop"), Query: []byte(tt.statement)})
 		var refused *RefusedError
 		if errors.As(err, &refused) != tt.refused || err != nil && !tt.refused || !slices.Equal(got, tt.want) {
 			t.Errorf("%s: events %v, error %v; want %v, refused %t", tt.statement, got, err, tt.want, tt.refused)
