@@ -58,7 +58,11 @@ func (b *inbox) pop() record {
 // sizeOf returns the bytes that a fetched record keeps alive.
 func sizeOf(r *kgo.Record) int64 {
 	const overhead = 200
-	return int64(len(r.Key)+len(r.Value)) + overhead
+	size := int64(len(r.Key)+len(r.Value)) + overhead
+	for i := range r.Headers {
+		size += int64(len(r.Headers[i].Value)) // header exact may be large
+	}
+	return size
 }
 
 // ending is an END record of the spine.

@@ -19,6 +19,7 @@ import (
 type boundTable struct {
 	name     string // db.table
 	envelope *schemas.EnvelopeReader
+	key      *schemas.Record
 	binder   *statement.Binder
 	seed     uint64 // of the table's hashes: the same for all its versions
 	// looseUnique is set if a unique key has a part that the binder doesn't
@@ -93,7 +94,7 @@ func (b *binders) bind(ctx context.Context, name bindKey) (*boundTable, error) {
 		return nil, supervise.Permanent(err)
 	}
 	full := db + "." + table
-	t := &boundTable{name: full, envelope: envelope, binder: binder, seed: xxhash.Sum64String(full)}
+	t := &boundTable{name: full, envelope: envelope, key: key, binder: binder, seed: xxhash.Sum64String(full)}
 	for i, unique := range binder.Unique() {
 		index := target.Unique[i]
 		t.looseUnique = t.looseUnique || index.Partial || len(unique.Fields) < len(index.Columns)

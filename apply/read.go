@@ -8,6 +8,7 @@ import (
 
 	"duplex/schemas"
 	"duplex/supervise"
+	"duplex/topics"
 )
 
 // read assembles transactions and fills batches until ctx ends; work is the
@@ -157,7 +158,26 @@ func (s *session) decode(ctx context.Context, r record, into *schemas.Decoded) (
 	if err := t.envelope.Decode(value, into); err != nil {
 		return nil, nil, supervise.Permanent(fmt.Errorf("reading value of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
 	}
+	if exact := topics.Exact(r.Record); exact != nil {
+		if key, err = t.restore(into, exact); err != nil {
+			return nil, nil, supervise.Permanent(fmt.Errorf("reading headers of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+		}
+	}
 	return t, key, nil
+}
+
+// restore puts into the rows what Debezium's form can't hold, and returns the
+// key that they then have: in the record's own, dates that the calendar lacks
+// are all 1970-01-01.
+func (t *boundTable) restore(into *schemas.Decoded, exact []byte) (key []byte, err error) {
+	if err := t.envelope.Restore(into, exact); err != nil {
+		return nil, err
+	}
+	row := into.After
+	if row == nil {
+		row = into.Before
+	}
+	return t.envelope.Value.AppendKey(nil, t.key, row)
 }
 
 func (s *session) full(b *batch) bool {

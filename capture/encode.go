@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"duplex/capture/binlog"
 	"duplex/schemas"
 	"duplex/supervise"
+	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -20,7 +20,9 @@ type encoder struct {
 	before, after []byte
 	keyBefore     []binlog.Span
 	keyAfter      []binlog.Span
-	change        schemas.Change
+	// exactBefore and exactAfter have what the rows can't hold.
+	exactBefore, exactAfter schemas.Exact
+	change                  schemas.Change
 }
 
 // rows produces the changes of a row event, in order.
@@ -46,7 +48,7 @@ func (e *encoder) row(ctx context.Context, t *table, ev *binlog.RowsEvent, image
 	d := t.version.Decoder
 	var before, after []byte
 	if ev.Op != binlog.Insert {
-		if before, images, err = d.Decode(e.before[:0], images, ev.Present, e.keyBefore); err != nil {
+		if before, images, err = d.Decode(e.before[:0], images, ev.Present, e.keyBefore, &e.exactBefore); err != nil {
 			return nil, supervise.Permanent(err)
 		}
 		e.before = before
@@ -56,13 +58,13 @@ func (e *encoder) row(ctx context.Context, t *table, ev *binlog.RowsEvent, image
 		if ev.Op == binlog.Update {
 			present = ev.PresentAfter
 		}
-		if after, images, err = d.Decode(e.after[:0], images, present, e.keyAfter); err != nil {
+		if after, images, err = d.Decode(e.after[:0], images, present, e.keyAfter, &e.exactAfter); err != nil {
 			return nil, supervise.Permanent(err)
 		}
 		e.after = after
 	}
 	switch {
-	case ev.Op == binlog.Update && !sameKey(before, e.keyBefore, after, e.keyAfter):
+	case ev.Op == binlog.Update && !d.SameKey(before, e.keyBefore, &e.exactBefore, after, e.keyAfter, &e.exactAfter):
 		if err := e.remove(ctx, t, before, txn, p); err != nil {
 			return nil, err
 		}
@@ -92,8 +94,19 @@ func (e *encoder) produce(ctx context.Context, t *table, op byte, before, after,
 	c := &e.change
 	c.Op, c.Before, c.After, c.Source = op, before, after, &txn.source
 	c.TxID, c.TotalOrder, c.CollectionOrder = txn.gtid, txn.total, t.rows
+	if exact := schemas.AppendExact(nil, exactOf(before, &e.exactBefore), exactOf(after, &e.exactAfter)); exact != nil {
+		r.Headers = append(slices.Clip(r.Headers), kgo.RecordHeader{Key: topics.HeaderExact, Value: exact})
+	}
 	r.Value = e.arena.keep(t.envelope.Append(schemas.AppendHeader(e.arena.buffer(), t.valueID), c))
 	return p.produce(ctx, r)
+}
+
+// exactOf leaves out what belongs to a row that the record doesn't have.
+func exactOf(row []byte, exact *schemas.Exact) *schemas.Exact {
+	if row == nil {
+		return nil
+	}
+	return exact
 }
 
 // record returns a record without a value, keyed by the key columns of row.
@@ -106,13 +119,4 @@ func (e *encoder) record(t *table, row []byte, key []binlog.Span, txn *transacti
 	r.Topic, r.Key, r.Headers = t.topic, e.arena.keep(buf), txn.headers
 	r.Partition = t.partition(r)
 	return r
-}
-
-func sameKey(before []byte, b []binlog.Span, after []byte, a []binlog.Span) bool {
-	for i := range b {
-		if !bytes.Equal(before[b[i].From:b[i].To], after[a[i].From:a[i].To]) {
-			return false
-		}
-	}
-	return true
 }

@@ -15,6 +15,9 @@ const (
 	HeaderOrigin = "origin"
 	HeaderSeq    = "seq"
 	HeaderHLC    = "hlc"
+	// HeaderExact has, in binary, the values that Debezium's form can't hold; it
+	// is there only where one is. See schemas.Exact.
+	HeaderExact = "exact"
 )
 
 // Headers returns the headers of every change of one transaction. The slice
@@ -50,6 +53,17 @@ func Origin(r *kgo.Record) (origin []byte, seq change.Seq, err error) {
 		return nil, 0, fmt.Errorf("record %s[%d]@%d: it has not one header origin and one seq: something other than Duplex writes to this topic; mend: find the producer and keep it out by an ACL", r.Topic, r.Partition, r.Offset)
 	}
 	return origin, seq, nil
+}
+
+// Exact returns the values that Debezium's form can't hold, nil if there are
+// none, which is nearly always so.
+func Exact(r *kgo.Record) []byte {
+	for i := len(r.Headers) - 1; i >= 0; i-- {
+		if r.Headers[i].Key == HeaderExact {
+			return r.Headers[i].Value
+		}
+	}
+	return nil
 }
 
 // parseDecimal reads what AppendInt wrote, without allocating.

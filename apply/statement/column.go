@@ -292,6 +292,10 @@ func (c *column) appendTemporal(dst, b []byte, at int) ([]byte, int, error) {
 	case schemas.KindMicroTime:
 		dst, err = appendTime(dst, v, c.scale)
 	case schemas.KindTimestamp:
+		if v < exactBelow {
+			dst, err = appendDateTime(dst, v, c.scale)
+			break
+		}
 		if v > math.MaxInt64/1000 || v < math.MinInt64/1000 {
 			return dst, at, errRange
 		}

@@ -3,6 +3,8 @@ package statement
 import (
 	"errors"
 	"math/bits"
+
+	"duplex/schemas"
 )
 
 var (
@@ -108,10 +110,13 @@ func appendDigits(dst []byte, v uint64, width int) []byte {
 const daysTo10000 = 2932897 // from 1970-01-01 to 10000-01-01
 
 // appendDate appends a date, given in days since 1970, of the years 0 to 9999.
-// The arithmetic is Howard Hinnant's: years begin in March, so that the leap
+// In the exact form it may be one that the calendar lacks. The arithmetic is Howard Hinnant's: years begin in March, so that the leap
 // day is the last, and 400 years have 146,097 days.
 func appendDate(dst []byte, days int64) ([]byte, error) {
 	const before = 719468 // from 0000-03-01 to 1970-01-01
+	if year, month, day, ok := schemas.UnpackDate(days); ok {
+		return appendCivil(dst, year, month, day), nil
+	}
 	if days < -before-60 || days >= daysTo10000 {
 		return dst, errRange
 	}
@@ -128,19 +133,29 @@ func appendDate(dst []byte, days int64) ([]byte, error) {
 		month -= 12
 		year++
 	}
+	return appendCivil(dst, year, month, day), nil
+}
+
+func appendCivil(dst []byte, year, month, day int64) []byte {
 	dst = append(appendDigits(dst, uint64(year), 4), '-')
 	dst = append(appendDigits(dst, uint64(month), 2), '-')
-	return appendDigits(dst, uint64(day), 2), nil
+	return appendDigits(dst, uint64(day), 2)
 }
 
 const (
 	second = int64(1_000_000)
 	hour   = 3600 * second
 	day    = 24 * hour
+	// exactBelow is below every wall clock that isn't of the exact form.
+	exactBelow = -1 << 60
 )
 
-// appendDateTime appends a wall clock given in microseconds since 1970.
+// appendDateTime appends a wall clock given in microseconds since 1970, or in
+// the exact form.
 func appendDateTime(dst []byte, micros int64, digits int) ([]byte, error) {
+	if year, month, of, clock, ok := schemas.UnpackDateTime(micros); ok {
+		return appendClock(append(appendCivil(dst, year, month, of), ' '), clock, digits)
+	}
 	days, rest := micros/day, micros%day
 	if rest < 0 {
 		days, rest = days-1, rest+day

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"duplex/internal/testbed"
+	"duplex/schemas"
 )
 
 // ordersTable is the table that all measurements of the project are made with.
@@ -45,13 +46,13 @@ func BenchmarkDecode(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		dst, key := make([]byte, 0, 4096), make([]Span, d.KeyLen())
+		dst, key, exact := make([]byte, 0, 4096), make([]Span, d.KeyLen()), new(schemas.Exact)
 		b.ReportAllocs()
 		b.SetBytes(int64(bytes))
 		for b.Loop() {
 			for _, ev := range events {
 				for rest := ev.images; len(rest) > 0; {
-					if _, rest, err = d.Decode(dst[:0], rest, ev.ColumnBitmap1, key); err != nil {
+					if _, rest, err = d.Decode(dst[:0], rest, ev.ColumnBitmap1, key, exact); err != nil {
 						b.Fatal(err)
 					}
 				}

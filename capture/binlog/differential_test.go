@@ -180,7 +180,7 @@ func (o *oracle) check(t *testing.T, ev rowsEvent, selected [][]any, inserted ma
 		}
 		var err error
 		out := []byte("before")
-		if out, rest, err = d.Decode(out, rest, present, spans); err != nil {
+		if out, rest, err = d.Decode(out, rest, present, spans, new(schemas.Exact)); err != nil {
 			t.Fatal(err)
 		}
 		id := row[0].(uint64)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+
+	"duplex/schemas"
 )
 
 // FuzzDecode: no bytes make the row decoder panic, read past the image or
@@ -20,11 +22,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(slices.Concat(nulls, image[:len(image)-7], []byte{byte(len(document)), 0, 0, 0}, document))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		key := make([]Span, 1)
-		out, rest, err := d.Decode(nil, src, m.present(), key)
+		out, rest, err := d.Decode(nil, src, m.present(), key, new(schemas.Exact))
 		if err != nil {
 			return
 		}
-		longer, longerRest, longerErr := d.Decode(nil, slices.Concat(src, bytes.Repeat([]byte{1}, 64)), m.present(), make([]Span, 1))
+		longer, longerRest, longerErr := d.Decode(nil, slices.Concat(src, bytes.Repeat([]byte{1}, 64)), m.present(), make([]Span, 1), new(schemas.Exact))
 		if longerErr != nil || !bytes.Equal(out, longer) || len(longerRest) != len(rest)+64 {
 			t.Fatalf("what stands after the image changes it: %v", longerErr)
 		}

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -16,11 +17,6 @@ var (
 	ErrTruncated = errors.New("the row image ends inside it")
 	// ErrMalformed: the bytes can't be a value of the column's type.
 	ErrMalformed = errors.New("the row image is malformed")
-	// ErrZeroDate: a date whose month or day is zero, such as 0000-00-00. (The
-	// year 0000 is one like any other.)
-	ErrZeroDate = errors.New("a date whose month or day is zero is not carried yet")
-	// ErrInvalidDate: a date that no calendar has, such as 2021-02-31.
-	ErrInvalidDate = errors.New("a date that the calendar doesn't have is not carried yet")
 	// ErrCharset: bytes that the column's character set doesn't have.
 	ErrCharset = errors.New("bytes that its character set doesn't have")
 	// ErrJSONDepth: JSON nested deeper than the server itself allows.
@@ -65,6 +61,10 @@ type RowDecoder struct {
 // column is the compiled decoder of one column.
 type column struct {
 	step step
+	// rough takes over where step gives errInexact.
+	rough rough
+	// charset is the character set of a text, as the server names it.
+	charset string
 	// key is the column's place in the primary key, or -1.
 	key      int
 	nullable bool
@@ -75,6 +75,8 @@ type column struct {
 	width int
 	// digits is the number of digits of a fraction of a second.
 	digits int
+	// read reads a DATETIME, for rough.
+	read func(c *column, src []byte) (dateTime, error)
 	// decimal is the layout of a DECIMAL.
 	decimal packing
 	// labels are those of ENUM, each encoded as an Avro string with the
@@ -84,7 +86,16 @@ type column struct {
 
 // step appends the Avro encoding of the value at the start of src to dst and
 // returns dst and how many bytes of src the value took.
+// It gives errInexact for a value that its Avro type can't hold.
 type step func(c *column, dst, src []byte) (out []byte, n int, err error)
+
+// errInexact makes Decode call the column's rough.
+var errInexact = errors.New("the value has no exact form in Avro")
+
+// rough appends to dst what Debezium gives for a value that its form can't
+// hold, index of the union included, and to exact the exact form. It is the
+// slow way: few tables ever have such a value.
+type rough func(c *column, dst, exact, src []byte) (out, exactOut []byte, n int, err error)
 
 // CompileRow compiles the decoder of one table version, whose model
 // TableFromMap has made from the same event. Column types that aren't
@@ -128,7 +139,7 @@ func compileColumn(c *schemas.Column, typ byte, meta uint16) (column, error) {
 	case schemas.Year:
 		return column{step: stepYear}, nil
 	case schemas.Date:
-		return column{step: stepDate}, nil
+		return column{step: stepDate, rough: roughDate}, nil
 	case schemas.Time, schemas.DateTime, schemas.Timestamp:
 		return compileTemporal(c, typ)
 	case schemas.Char, schemas.VarChar, schemas.Text:
@@ -154,7 +165,12 @@ func (d *RowDecoder) KeyLen() int { return len(d.table.Key) }
 //
 // present is the event's bitmap of the columns in the image: all of them, or
 // it is an error. Errors about a value are a *ValueError; dst is then nil.
-func (d *RowDecoder) Decode(dst, src, present []byte, key []Span) (out, rest []byte, err error) {
+//
+// exact, which Decode empties first, receives the values that the Avro form
+// can't hold: those of the row go into the record's header, see
+// schemas.AppendExact, and count when two keys are compared, see SameKey.
+func (d *RowDecoder) Decode(dst, src, present []byte, key []Span, exact *schemas.Exact) (out, rest []byte, err error) {
+	exact.Reset()
 	if err := d.checkPresent(present); err != nil {
 		return nil, nil, err
 	}
@@ -177,17 +193,66 @@ func (d *RowDecoder) Decode(dst, src, present []byte, key []Span) (out, rest []b
 		if c.nullable {
 			dst = append(dst, 2) // branch 1
 		}
-		from, n := len(dst), 0
-		dst, n, err = c.step(c, dst, src)
+		from := len(dst)
+		out, n, err := c.step(c, dst, src)
+		if err == errInexact { //nolint:errorlint // a step gives it as it is
+			if c.nullable {
+				from--
+			}
+			out, n, err = c.inexact(i, dst[:from], src, exact)
+		}
 		if err != nil {
 			return nil, nil, d.fail(d.table.Columns[i].Name, err)
 		}
-		src = src[n:]
+		dst, src = out, src[n:]
 		if c.key >= 0 {
 			key[c.key] = Span{from, len(dst)}
 		}
 	}
 	return dst, src, nil
+}
+
+// inexact decodes a value that step has no exact form for.
+func (c *column) inexact(i int, dst, src []byte, exact *schemas.Exact) (out []byte, n int, err error) {
+	out, value, n, err := c.rough(c, dst, nil, src)
+	if err == nil {
+		exact.Add(i, value)
+	}
+	return out, n, err
+}
+
+// stand appends, for a value that the Avro form can't hold, NULL where the
+// column takes it, else the given value, as Debezium does.
+func (c *column) stand(dst []byte, zero string) []byte {
+	if c.nullable {
+		return append(dst, 0)
+	}
+	return append(dst, zero...)
+}
+
+// some appends the index of the union before a value that isn't NULL.
+func (c *column) some(dst []byte) []byte {
+	if c.nullable {
+		return append(dst, 2)
+	}
+	return dst
+}
+
+// SameKey reports whether two rows, as Decode gave them, have the same primary
+// key. Two dates that Debezium's form can't hold are one in it.
+func (d *RowDecoder) SameKey(before []byte, b []Span, exactBefore *schemas.Exact, after []byte, a []Span, exactAfter *schemas.Exact) bool {
+	for p, i := range d.table.Key {
+		if !bytes.Equal(before[b[p].From:b[p].To], after[a[p].From:a[p].To]) {
+			return false
+		}
+		if exactBefore.Empty() && exactAfter.Empty() {
+			continue
+		}
+		if !bytes.Equal(exactBefore.Of(i), exactAfter.Of(i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // checkPresent refuses an image without all columns.

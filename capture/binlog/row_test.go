@@ -22,7 +22,7 @@ func TestDecodeEveryType(t *testing.T) {
 	nulls, image, want := allTypesImage()
 	key := make([]Span, 1)
 	src := slices.Concat(nulls, image, []byte("rest"))
-	out, rest, err := d.Decode([]byte("ab"), src, m.present(), key)
+	out, rest, err := d.Decode([]byte("ab"), src, m.present(), key, new(schemas.Exact))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestDecodeEveryType(t *testing.T) {
 
 	all := bytes.Repeat([]byte{0xff}, len(nulls))
 	all[0] = 0xfe
-	out, rest, err = d.Decode(nil, slices.Concat(all, image[:8]), m.present(), key)
+	out, rest, err = d.Decode(nil, slices.Concat(all, image[:8]), m.present(), key, new(schemas.Exact))
 	if want := string(want[:10]) + strings.Repeat("\x00", len(table.Columns)-1); err != nil || string(out) != want || len(rest) != 0 {
 		t.Errorf("all NULL: got %x, %d left, %v", out, len(rest), err)
 	}
@@ -52,7 +52,7 @@ func TestDecodeNullKey(t *testing.T) {
 		m := allTypes()
 		m.tm.NullBitmap[0] |= nullable
 		_, d := m.compile(t, madeCollations())
-		if _, _, err := d.Decode(nil, m.present(), m.present(), make([]Span, 1)); !errors.Is(err, ErrMalformed) {
+		if _, _, err := d.Decode(nil, m.present(), m.present(), make([]Span, 1), new(schemas.Exact)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("nullable %d: %v", nullable, err)
 		}
 	}
@@ -67,14 +67,14 @@ func TestDecodePartialImage(t *testing.T) {
 	for i := range table.Columns {
 		present := m.present()
 		present[i/8] &^= 1 << (i % 8)
-		if _, _, err := d.Decode(nil, src, present, make([]Span, 1)); !errors.Is(err, ErrPartialImage) {
+		if _, _, err := d.Decode(nil, src, present, make([]Span, 1), new(schemas.Exact)); !errors.Is(err, ErrPartialImage) {
 			t.Errorf("without column %d: %v", i, err)
 		}
 	}
-	if _, _, err := d.Decode(nil, src, m.present()[1:], make([]Span, 1)); !errors.Is(err, ErrTruncated) {
+	if _, _, err := d.Decode(nil, src, m.present()[1:], make([]Span, 1), new(schemas.Exact)); !errors.Is(err, ErrTruncated) {
 		t.Errorf("bitmap too short: %v", err)
 	}
-	if _, _, err := d.Decode(nil, src, m.present(), nil); err == nil {
+	if _, _, err := d.Decode(nil, src, m.present(), nil, new(schemas.Exact)); err == nil {
 		t.Error("no room for the key, and no error")
 	}
 }
@@ -87,7 +87,7 @@ func TestDecodeTruncated(t *testing.T) {
 	nulls, image, _ := allTypesImage()
 	src := slices.Concat(nulls, image)
 	for n := range src {
-		_, _, err := d.Decode(nil, src[:n], m.present(), make([]Span, 1))
+		_, _, err := d.Decode(nil, src[:n], m.present(), make([]Span, 1), new(schemas.Exact))
 		var value *ValueError
 		if !errors.As(err, &value) || !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrMalformed) {
 			t.Errorf("cut at %d of %d: %v", n, len(src), err)
@@ -105,10 +105,8 @@ func TestDecodeMalformed(t *testing.T) {
 	}{
 		{"dec64", "\x80\x00\x00\x00\x00\x64", ErrMalformed}, // a hundred hundredths
 		{"b1", "\x02", ErrMalformed},
-		{"date", "\x00\x00\x00", ErrZeroDate},
-		{"date", "\x3d\x64\x0f", nil},            // 1970-01-29
-		{"date", "\x5d\x64\x0f", ErrInvalidDate}, // 1970-02-29
-		{"date", "\xff\xff\xff", ErrInvalidDate},
+		{"date", "\x3d\x64\x0f", nil}, // 1970-01-29
+		{"date", "\xff\xff\xff", ErrMalformed},
 		{"time0", "\x80\x00\x3c", ErrMalformed},
 		{"time0", "\xff\xff\xff", ErrMalformed},
 		{"time0", "\xb4\x6e\xfb", nil},          // 838:59:59
@@ -117,14 +115,11 @@ func TestDecodeMalformed(t *testing.T) {
 		{"time2", "\x80\x00\x00\x64", ErrMalformed},
 		{"time6", "\x80\x00\x00\x0f\x42\x40", ErrMalformed},
 		{"dt0", "\x00\x00\x00\x00\x00", ErrMalformed},
-		{"dt0", "\x80\x00\x00\x00\x00", ErrZeroDate},
 		{"dt0", "\x99\x02\xc3\xf0\x00", ErrMalformed},
 		{"dt6", "\x99\x02\xc2\x00\x00\x0f\x42\x40", ErrMalformed},
-		{"ts0", "\x00\x00\x00\x00", ErrZeroDate},
 		{"ts3", "\x00\x00\x00\x01\xff\xff", ErrMalformed},
 		{"otime", "\x3c\x00\x00", ErrMalformed},
 		{"odt", "\xff\xff\xff\xff\xff\xff\xff\xff", ErrMalformed},
-		{"ots", "\x00\x00\x00\x00", ErrZeroDate},
 		{"as", "\x01\x80", ErrCharset},
 		{"bin", "\x05abcde", ErrMalformed},
 		{"enum", "\x03", ErrMalformed},
@@ -137,12 +132,84 @@ func TestDecodeMalformed(t *testing.T) {
 		nulls := bytes.Repeat([]byte{0xff}, len(m.present()))
 		nulls[0] &^= 1
 		nulls[i/8] &^= 1 << (i % 8)
-		_, _, err := d.Decode(nil, slices.Concat(nulls, make([]byte, 8), []byte(test.value)), m.present(), make([]Span, 1))
+		_, _, err := d.Decode(nil, slices.Concat(nulls, make([]byte, 8), []byte(test.value)), m.present(), make([]Span, 1), new(schemas.Exact))
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s %x: got %v, want %v", test.column, test.value, err, test.want)
 		}
 		if err != nil && !strings.HasPrefix(err.Error(), "table d.t, column "+test.column+": ") {
 			t.Errorf("%s: %v", test.column, err)
+		}
+	}
+}
+
+// TestDatesTheCalendarLacks: Debezium has NULL or 1970 for them; the exact form
+// tells which they are.
+func TestDatesTheCalendarLacks(t *testing.T) {
+	for _, test := range []struct {
+		typ   byte
+		meta  uint16
+		value string
+		wire  string // of a NOT NULL column
+		exact []byte
+	}{
+		{10, 0, "\x00\x00\x00", "\x00", schemas.AppendLong(nil, schemas.PackDate(0, 0, 0))},
+		{10, 0, "\x5d\x64\x0f", "\x00", schemas.AppendLong(nil, schemas.PackDate(1970, 2, 29))},
+		{18, 0, "\x80\x00\x00\x00\x00", "\x00", schemas.AppendLong(nil, schemas.PackDateTime(0, 0, 0, 0))},
+		{18, 6, "\x99\x02\xc0\x10\x83\x00\x00\x07", "\x00", schemas.AppendLong(nil, schemas.PackDateTime(1970, 1, 0, 3723000007))},
+		{12, 0, "\x00\x00\x00\x00\x00\x00\x00\x00", "\x00", schemas.AppendLong(nil, schemas.PackDateTime(0, 0, 0, 0))},
+		{17, 0, "\x00\x00\x00\x00", "\x281970-01-01T00:00:00Z", schemas.AppendString(nil, schemas.ZeroTimestamp)},
+		{17, 2, "\x00\x00\x00\x00\x00", "\x2e1970-01-01T00:00:00.00Z", schemas.AppendString(nil, schemas.ZeroTimestamp)},
+		{7, 0, "\x00\x00\x00\x00", "\x281970-01-01T00:00:00Z", schemas.AppendString(nil, schemas.ZeroTimestamp)},
+	} {
+		for _, nullable := range []bool{false, true} {
+			m := newMade().add("id", 1, 0).add("c", test.typ, test.meta)
+			wire := test.wire
+			if nullable {
+				wire = "\x00"
+			} else {
+				m.tm.NullBitmap[0] = 0
+			}
+			_, d := m.compile(t, nil)
+			exact := new(schemas.Exact)
+			row, rest, err := d.Decode(nil, []byte("\x00\x01"+test.value), m.present(), make([]Span, 1), exact)
+			if err != nil || string(row) != "\x02"+wire || len(rest) != 0 {
+				t.Errorf("%d(%d) %x, nullable %t: %x, %d left, %v", test.typ, test.meta, test.value, nullable, row, len(rest), err)
+			}
+			want := new(schemas.Exact)
+			want.Add(1, test.exact)
+			if got, want := schemas.AppendExact(nil, exact, nil), schemas.AppendExact(nil, want, nil); !bytes.Equal(got, want) {
+				t.Errorf("%d(%d) %x, nullable %t: exact %x, want %x", test.typ, test.meta, test.value, nullable, got, want)
+			}
+		}
+	}
+}
+
+// TestSameKey: dates that are one to Debezium are two keys all the same.
+func TestSameKey(t *testing.T) {
+	m := newMade().add("day", 10, 0)
+	_, d := m.compile(t, nil)
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"\x00\x00\x00", "\x00\x00\x00", true},
+		{"\x00\x00\x00", "\x21\x64\x0f", false}, // 1970-01-01
+		{"\x00\x00\x00", "\x01\x00\x00", false},
+		{"\x22\x64\x0f", "\x21\x64\x0f", false},
+		{"\x21\x64\x0f", "\x21\x64\x0f", true},
+	} {
+		var rows [2][]byte
+		var keys [2][]Span
+		var exact [2]schemas.Exact
+		for i, value := range []string{test.a, test.b} {
+			keys[i] = make([]Span, 1)
+			var err error
+			if rows[i], _, err = d.Decode(nil, []byte("\x00"+value), m.present(), keys[i], &exact[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := d.SameKey(rows[0], keys[0], &exact[0], rows[1], keys[1], &exact[1]); got != test.same {
+			t.Errorf("%x and %x: same key %t", test.a, test.b, got)
 		}
 	}
 }
@@ -239,9 +306,9 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 	nulls, image, _ := allTypesImage()
 	document := jsonDocument([]any{nil, true, int32(70000), "text", []any{}, opaque{246, "\x04\x02\x80\x01\x02"}, opaque{12, "\x00\x00\x00\x00\x00\x00\xc2\x19"}}, 4)
 	src := slices.Concat(nulls, image[:len(image)-7], []byte{byte(len(document)), 0, 0, 0}, document)
-	dst, key, present := make([]byte, 0, 1<<10), make([]Span, 1), m.present()
+	dst, key, present, exact := make([]byte, 0, 1<<10), make([]Span, 1), m.present(), new(schemas.Exact)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, _, err := d.Decode(dst, src, present, key); err != nil {
+		if _, _, err := d.Decode(dst, src, present, key, exact); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {

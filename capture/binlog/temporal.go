@@ -3,6 +3,7 @@ package binlog
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 
@@ -20,26 +21,28 @@ func compileTemporal(c *schemas.Column, typ byte) (column, error) {
 	if c.Scale < 0 || c.Scale > 6 {
 		return column{}, &UnsupportedError{What: fmt.Sprintf("its TABLE_MAP event is malformed: %d digits of a fraction of a second", c.Scale)}
 	}
-	out := column{digits: c.Scale, size: (c.Scale + 1) / 2}
+	out := column{digits: c.Scale, size: (c.Scale + 1) / 2, rough: roughDateTime}
 	switch typ {
 	case gomysql.MYSQL_TYPE_TIME:
 		out.step = stepOldTime
 	case gomysql.MYSQL_TYPE_DATETIME:
-		out.step = stepOldDateTime
+		out.size = 8
+		out.step, out.read = stepOldDateTime, readOldDateTime
 	case gomysql.MYSQL_TYPE_TIMESTAMP:
-		out.step = stepOldTimestamp
+		out.size = 4
+		out.step, out.rough = stepOldTimestamp, roughTimestamp
 	case gomysql.MYSQL_TYPE_TIME2:
 		out.size += 3
 		out.step = stepTime
 	case gomysql.MYSQL_TYPE_DATETIME2:
 		out.size += 5
-		out.step = stepDateTimeMillis
+		out.step, out.read = stepDateTimeMillis, readDateTime
 		if c.Scale > 3 {
 			out.step = stepDateTimeMicros
 		}
 	case gomysql.MYSQL_TYPE_TIMESTAMP2:
 		out.size += 4
-		out.step = stepTimestamp
+		out.step, out.rough = stepTimestamp, roughTimestamp
 	default:
 		return column{}, &UnsupportedError{What: fmt.Sprintf("%s columns of binlog type %d are not handled yet", c.Type, typ)}
 	}
@@ -71,6 +74,15 @@ func stepDate(_ *column, dst, src []byte) ([]byte, int, error) {
 		return nil, 0, err
 	}
 	return binary.AppendVarint(dst, days), 3, nil
+}
+
+// roughDate: a DATE that the calendar lacks is NULL or 1970-01-01 to Debezium.
+func roughDate(c *column, dst, exact, src []byte) (out, exactOut []byte, n int, err error) {
+	v := int64(uint24(src))
+	if v>>9 > 9999 || v>>5&15 > 12 {
+		return nil, nil, 0, ErrMalformed
+	}
+	return c.stand(dst, "\x00"), binary.AppendVarint(exact, schemas.PackDate(v>>9, v>>5&15, v&31)), 3, nil
 }
 
 // stepTime: sign and magnitude made one number whose order is that of the
@@ -115,8 +127,22 @@ func stepOldTime(_ *column, dst, src []byte) ([]byte, int, error) {
 	return binary.AppendVarint(dst, ((hour*60+minute)*60+second)*1e6), 3, nil
 }
 
+// dateTime is a DATETIME as the server keeps it: the date may be one that the
+// calendar lacks.
+type dateTime struct{ year, month, day, clock int64 } // clock: µs since midnight
+
+// micros is the wall clock, read as UTC, in microseconds since 1970.
+func (t dateTime) micros() (int64, error) {
+	days, err := epochDays(t.year, t.month, t.day)
+	return days*86400e6 + t.clock, err
+}
+
 func stepDateTimeMillis(c *column, dst, src []byte) ([]byte, int, error) {
-	micros, err := readDateTime(c, src)
+	t, err := readDateTime(c, src)
+	if err != nil {
+		return nil, 0, err
+	}
+	micros, err := t.micros()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -126,41 +152,70 @@ func stepDateTimeMillis(c *column, dst, src []byte) ([]byte, int, error) {
 }
 
 func stepDateTimeMicros(c *column, dst, src []byte) ([]byte, int, error) {
-	micros, err := readDateTime(c, src)
+	t, err := readDateTime(c, src)
+	if err != nil {
+		return nil, 0, err
+	}
+	micros, err := t.micros()
 	if err != nil {
 		return nil, 0, err
 	}
 	return binary.AppendVarint(dst, micros), c.size, nil
 }
 
-// readDateTime reads a DATETIME as microseconds since 1970: an offset, year
-// and month as one number to base 13, day, hour, minute and second in 5, 5, 6
-// and 6 bits, and the fraction.
-func readDateTime(c *column, src []byte) (micros int64, err error) {
+// roughDateTime: a DATETIME that the calendar lacks is NULL or 1970 to Debezium.
+func roughDateTime(c *column, dst, exact, src []byte) (out, exactOut []byte, n int, err error) {
+	t, err := c.read(c, src)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if t.year > 9999 || t.month > 12 {
+		return nil, nil, 0, ErrMalformed
+	}
+	return c.stand(dst, "\x00"), binary.AppendVarint(exact, schemas.PackDateTime(t.year, t.month, t.day, t.clock)), c.size, nil
+}
+
+// readDateTime reads a DATETIME: an offset, year and month as one number to
+// base 13, day, hour, minute and second in 5, 5, 6 and 6 bits, and the
+// fraction.
+func readDateTime(c *column, src []byte) (t dateTime, err error) {
 	if len(src) < c.size {
-		return 0, ErrTruncated
+		return t, ErrTruncated
 	}
 	packed := int64(src[0])<<32 | int64(binary.BigEndian.Uint32(src[1:]))
 	packed -= 0x8000000000
-	micros = fraction(src[5:], c.digits)
-	if packed < 0 || micros > 999999 {
-		return 0, ErrMalformed
+	micros := fraction(src[5:], c.digits)
+	hour, minute, second := packed>>12&31, packed>>6&63, packed&63
+	if packed < 0 || micros > 999999 || hour > 23 || minute > 59 || second > 59 {
+		return t, ErrMalformed
 	}
 	month := packed >> 22
-	return epochMicros(month/13, month%13, packed>>17&31, packed>>12&31, packed>>6&63, packed&63, micros)
+	return dateTime{month / 13, month % 13, packed >> 17 & 31, ((hour*60+minute)*60+second)*1e6 + micros}, nil
 }
 
-// stepOldDateTime: the number YYYYMMDDhhmmss, eight bytes.
-func stepOldDateTime(_ *column, dst, src []byte) ([]byte, int, error) {
+// readOldDateTime: the number YYYYMMDDhhmmss, eight bytes.
+func readOldDateTime(_ *column, src []byte) (t dateTime, err error) {
 	if len(src) < 8 {
-		return nil, 0, ErrTruncated
+		return t, ErrTruncated
 	}
 	v := binary.LittleEndian.Uint64(src)
 	if v > 99991231235959 {
-		return nil, 0, ErrMalformed
+		return t, ErrMalformed
 	}
 	date, clock := int64(v/1000000), int64(v%1000000)
-	micros, err := epochMicros(date/10000, date/100%100, date%100, clock/10000, clock/100%100, clock%100, 0)
+	hour, minute, second := clock/10000, clock/100%100, clock%100
+	if hour > 23 || minute > 59 || second > 59 || date/100%100 > 12 || date%100 > 31 {
+		return t, ErrMalformed
+	}
+	return dateTime{date / 10000, date / 100 % 100, date % 100, ((hour*60+minute)*60 + second) * 1e6}, nil
+}
+
+func stepOldDateTime(c *column, dst, src []byte) ([]byte, int, error) {
+	t, err := readOldDateTime(c, src)
+	if err != nil {
+		return nil, 0, err
+	}
+	micros, err := t.micros()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -184,7 +239,17 @@ func stepOldTimestamp(c *column, dst, src []byte) ([]byte, int, error) {
 		return nil, 0, ErrTruncated
 	}
 	dst, err := appendZoned(dst, binary.LittleEndian.Uint32(src), 0, c.digits)
-	return dst, 4, err
+	return dst, c.size, err
+}
+
+// roughTimestamp: TIMESTAMP '0000-00-00 00:00:00' is NULL or 1970 to Debezium.
+func roughTimestamp(c *column, dst, exact, src []byte) (out, exactOut []byte, n int, err error) {
+	epoch := "1970-01-01T00:00:00"
+	if c.digits > 0 {
+		epoch += "." + strings.Repeat("0", c.digits)
+	}
+	epoch += "Z"
+	return c.stand(dst, string(rune(len(epoch)<<1))+epoch), schemas.AppendString(exact, schemas.ZeroTimestamp), c.size, nil
 }
 
 // appendZoned appends seconds since 1970 and a fraction as an Avro string
@@ -192,7 +257,7 @@ func stepOldTimestamp(c *column, dst, src []byte) ([]byte, int, error) {
 // TIMESTAMP can be 1970-01-01T00:00:00: the server means 0000-00-00 by it.
 func appendZoned(dst []byte, seconds, micros uint32, digits int) ([]byte, error) {
 	if seconds == 0 {
-		return nil, ErrZeroDate
+		return nil, errInexact
 	}
 	length := len("2018-06-20T13:37:03Z")
 	if digits > 0 {
@@ -225,29 +290,16 @@ func appendPair(dst []byte, v uint32) []byte {
 	return append(dst, byte('0'+v/10), byte('0'+v%10))
 }
 
-// epochMicros is a wall clock, read as UTC, in microseconds since 1970.
-func epochMicros(year, month, day, hour, minute, second, micros int64) (int64, error) {
-	days, err := epochDays(year, month, day)
-	if err != nil {
-		return 0, err
-	}
-	if hour > 23 || minute > 59 || second > 59 {
-		return 0, ErrMalformed
-	}
-	return (days*86400+(hour*60+minute)*60+second)*1e6 + micros, nil
-}
-
 // epochDays is a date in days since 1970-01-01 by the Gregorian calendar, also
-// before its time, as the server counts.
+// before its time, as the server counts. errInexact tells that the calendar
+// doesn't have it: its month or day is zero, or it is a 31 February. (The year
+// 0000 is one like any other.)
 //
 // Years run from March here, so that the leap day is the last: the days before
 // a month are then (153*m+2)/5, and the 400 years have 146097 days.
 func epochDays(year, month, day int64) (int64, error) {
-	if month == 0 || day == 0 {
-		return 0, ErrZeroDate
-	}
-	if year > 9999 || month > 12 || day > daysIn(year, month) {
-		return 0, ErrInvalidDate
+	if month == 0 || day == 0 || year > 9999 || month > 12 || day > daysIn(year, month) {
+		return 0, errInexact
 	}
 	if month <= 2 {
 		year--
