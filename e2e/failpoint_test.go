@@ -9,8 +9,10 @@ import (
 
 // TestFailpoints kills each service with SIGKILL at each named point of its
 // path, in both regions, the first time that it comes there and later ones.
-func TestFailpoints(t *testing.T) {
-	p := newPair(t, "points", nil)
+func TestFailpoints(t *testing.T) { onEveryPair(t, testFailpoints) }
+
+func testFailpoints(t *testing.T, e engines) {
+	p := newPairOf(t, e, "points", nil)
 	l := newLoad(p, 5)
 	l.pace = 30 * time.Millisecond
 	points := map[string][]string{

@@ -9,8 +9,10 @@ import (
 // TestKillAnywhere kills captures and applies with SIGKILL at random moments
 // of their life, starting included, while both regions write. Nothing is lost
 // and nothing doubled (promises 1 to 4).
-func TestKillAnywhere(t *testing.T) {
-	p := newPair(t, "kill", nil)
+func TestKillAnywhere(t *testing.T) { onEveryPair(t, testKillAnywhere) }
+
+func testKillAnywhere(t *testing.T, e engines) {
+	p := newPairOf(t, e, "kill", nil)
 	// Small batches: many at once, whose order must hold.
 	p.writeTask("tables: {include: ['shop.*']}", "apply: {threads: 8, batch_rows: 30}")
 	l := newLoad(p, 2)

@@ -33,11 +33,15 @@ type load struct {
 func newLoad(p *pair, seed uint64) *load {
 	p.t.Helper()
 	l := &load{t: p.t, tables: loadTables(), written: map[string]*atomic.Int64{}}
+	collation := ""
+	if p.east.mysql.IsMariaDB() || p.west.mysql.IsMariaDB() {
+		collation = " COLLATE utf8mb4_unicode_ci" // the default differs, and keys must be the same to both
+	}
 	for _, s := range p.sides() {
 		name := sideName(s)
 		l.written[name] = &atomic.Int64{}
 		for _, t := range l.tables {
-			mustExec(p.t, s.mysql.DB(), t.statement())
+			mustExec(p.t, s.mysql.DB(), t.statement()+collation)
 		}
 		ops := &atomic.Int64{}
 		for i := range writersPerSide {

@@ -7,8 +7,10 @@ import (
 
 // TestMixedLoadBothSides: both regions write at once, as fast as they can, and
 // end with the same rows, each change applied once (promises 1 to 4, 8).
-func TestMixedLoadBothSides(t *testing.T) {
-	p := newPair(t, "mixed", nil)
+func TestMixedLoadBothSides(t *testing.T) { onEveryPair(t, testMixedLoadBothSides) }
+
+func testMixedLoadBothSides(t *testing.T, e engines) {
+	p := newPairOf(t, e, "mixed", nil)
 	l := newLoad(p, 1)
 	processes := p.start("run")
 	began := time.Now()

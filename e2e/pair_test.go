@@ -37,10 +37,42 @@ type pair struct {
 // topics of its former life, as with -count=2.
 var pairs atomic.Int64
 
-// newPair makes two regions on empty servers, MySQL 8.0 and 9.7, that use the
-// given Kafka (nil: the shared one) and the shared registry. The ids of regions
-// and task have the name in them and are used only once.
+// engines are the servers of a pair.
+type engines struct {
+	name       string
+	east, west testbed.Part
+}
+
+var mysqlPair = engines{"mysql", testbed.MySQL80, testbed.MySQL97}
+
+// everyPair are the pairs of servers that the promises are proven on.
+func everyPair() []engines {
+	return []engines{mysqlPair, {"mariadb", testbed.MariaDB1011, testbed.MariaDB118}, {"both", testbed.MySQL80, testbed.MariaDB118}}
+}
+
+// onEveryPair runs the test on each pair of servers, side by side.
+func onEveryPair(t *testing.T, test func(*testing.T, engines)) {
+	for _, e := range everyPair() {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, e)
+		})
+	}
+}
+
+// mixed reports whether one of the servers is a MySQL and the other a MariaDB.
+func (p *pair) mixed() bool { return p.east.mysql.IsMariaDB() != p.west.mysql.IsMariaDB() }
+
+// newPair makes two regions on empty servers, MySQL 8.0 and 9.7; see newPairOf.
 func newPair(t *testing.T, name string, kafka *testbed.Kafka) *pair {
+	t.Helper()
+	return newPairOf(t, mysqlPair, name, kafka)
+}
+
+// newPairOf makes two regions on empty servers that use the given Kafka (nil:
+// the shared one) and the shared registry. The ids of regions and task have the
+// name in them and are used only once.
+func newPairOf(t *testing.T, e engines, name string, kafka *testbed.Kafka) *pair {
 	t.Helper()
 	shared, registry := services.get(t)
 	if kafka == nil {
@@ -48,8 +80,8 @@ func newPair(t *testing.T, name string, kafka *testbed.Kafka) *pair {
 	}
 	name = fmt.Sprintf("%s%d", name, pairs.Add(1))
 	p := &pair{t: t, dir: t.TempDir(), taskName: name, kafka: kafka}
-	p.east = newSide(t, "e-"+name, 1, bed.SharedMySQL(t, testbed.MySQL80, "east"))
-	p.west = newSide(t, "w-"+name, 2, bed.SharedMySQL(t, testbed.MySQL97, "west"))
+	p.east = newSide(t, "e-"+name, 1, bed.SharedMySQL(t, e.east, e.name+"-east"))
+	p.west = newSide(t, "w-"+name, 2, bed.SharedMySQL(t, e.west, e.name+"-west"))
 	replicas := min(3, len(kafka.Brokers()))
 	for _, s := range p.sides() {
 		s.kafkaText = fmt.Sprintf("{brokers: ['%s'], replication_factor: %d, partitions: 2}", strings.Join(kafka.Brokers(), "', '"), replicas)
@@ -99,6 +131,9 @@ func (p *pair) processFile(s *side, name string) (path, listen string) {
 	p.t.Helper()
 	listen = bed.Address(p.t)
 	lines := []string{"region: " + s.region, "mysql: " + s.mysqlText, "kafka: " + s.kafkaText, "registry: " + s.registryText, "listen: " + listen}
+	if s.mysql.IsMariaDB() {
+		lines = append(lines, "engine: mariadb")
+	}
 	if s.peersText != "" {
 		lines = append(lines, "peers: "+s.peersText)
 	}

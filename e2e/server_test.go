@@ -9,8 +9,10 @@ import (
 
 // TestServerKilled kills a region's MySQL with SIGKILL and starts it again,
 // while both regions write. The processes wait for it and go on by themselves.
-func TestServerKilled(t *testing.T) {
-	p := newPair(t, "server", nil)
+func TestServerKilled(t *testing.T) { onEveryPair(t, testServerKilled) }
+
+func testServerKilled(t *testing.T, e engines) {
+	p := newPairOf(t, e, "server", nil)
 	l := newLoad(p, 10)
 	l.pace = 20 * time.Millisecond
 	for _, w := range l.writers {

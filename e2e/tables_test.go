@@ -28,6 +28,8 @@ type table struct {
 	unique string
 	// parent names the table that holds the first key column's row.
 	parent string
+	// documents are the JSON columns.
+	documents []string
 	// folds is set if keys that differ in case only are the same.
 	folds bool
 }
@@ -101,7 +103,7 @@ func loadTables() []*table {
 // kinds has a column of each common type.
 func kinds() *table {
 	return &table{
-		name: "kinds", keys: []string{"id"},
+		name: "kinds", keys: []string{"id"}, documents: []string{"doc"},
 		columns: []string{"tiny", "small", "medium", "ubig", "f", "d", "dec_", "bits", "day", "at", "stamp", "span", "y", "colour", "flags", "doc", "raw", "blob_", "fixed", "latin", "long_"},
 		create: "id BIGINT NOT NULL PRIMARY KEY, tiny TINYINT, small SMALLINT UNSIGNED, medium MEDIUMINT, ubig BIGINT UNSIGNED, f FLOAT, d DOUBLE, dec_ DECIMAL(40,12), " +
 			"bits BIT(12), day DATE, at DATETIME(6), stamp TIMESTAMP(3) NULL, span TIME(6), y YEAR, colour ENUM('red','green','blue'), flags SET('a','b','c'), " +

@@ -119,6 +119,10 @@ func (c *comparison) columns() {
 
 func (c *comparison) column(x, y *schemas.Column, inKey bool) {
 	differences := columnDifference(x, y)
+	if c.isDocument(x, y) {
+		c.document(x)
+		differences = slices.DeleteFunc(differences, func(d difference) bool { return d.aspect == "type" || d.aspect == "character set" })
+	}
 	if len(differences) == 0 {
 		return
 	}
@@ -134,6 +138,33 @@ func (c *comparison) column(x, y *schemas.Column, inKey bool) {
 	}
 	c.add(c.to, severity, "column-differs", fmt.Sprintf("column %s: %s", mysql.QuoteIdent(x.Name), strings.Join(parts, ", ")), why,
 		fmt.Sprintf("-- or in %s the other way round\n", c.from.region())+c.alter("MODIFY COLUMN", c.aText.column(x)))
+}
+
+// isDocument reports whether a column is JSON in MySQL and a text for JSON in
+// MariaDB, which has no other way to keep a document.
+func (c *comparison) isDocument(x, y *schemas.Column) bool {
+	text := func(s *side, column *schemas.Column) bool {
+		return s.server.Flavor == mysql.MariaDB && strings.EqualFold(column.Native, "longtext") && column.Charset == "utf8mb4"
+	}
+	return x.Type == schemas.JSON && text(c.to, y) || y.Type == schemas.JSON && text(c.from, x)
+}
+
+// document tells what becomes of a document between MySQL and MariaDB. Where
+// MariaDB's column takes any text, it must not.
+func (c *comparison) document(column *schemas.Column) {
+	maria, text := c.to, c.bText
+	if c.from.server.Flavor == mysql.MariaDB {
+		maria, text = c.from, c.aText
+	}
+	name := mysql.QuoteIdent(column.Name)
+	if definition := text.column(&schemas.Column{Name: column.Name, Native: "longtext"}); !strings.Contains(strings.ToLower(definition), "json_valid("+strings.ToLower(name)+")") {
+		c.add(maria, Refuse, "json-text", fmt.Sprintf("column %s is JSON in the other region and takes any text here", name),
+			"a text that isn't JSON would stop the task", c.alter("MODIFY COLUMN", definition+" CHECK (json_valid("+name+"))"))
+		return
+	}
+	c.add(maria, Warn, "json-text", fmt.Sprintf("column %s is JSON in the other region and a text here", name),
+		"MySQL keeps the document, MariaDB its spelling: spaces, the order of members and the form of numbers may differ; two members of one name, or a number of more than 64 bits or 17 digits, stop the task",
+		fmt.Sprintf("-- nothing, if the applications read it as JSON; else make it LONGTEXT in both regions: ALTER TABLE %s MODIFY COLUMN %s LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin\n", quoteTable(c.a.DB, c.a.Name), name))
 }
 
 type difference struct{ aspect, a, b string }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"duplex/internal/testbed"
+	"duplex/preflight"
 )
 
 // What is wrong with a table by itself, the same on both sides; the fix of
@@ -191,4 +192,15 @@ func TestMySQLWithMariaDB(t *testing.T) {
 		w.exec(i, "CREATE TABLE shop_eu.t (id BIGINT UNSIGNED PRIMARY KEY, a INT, b TINYINT(1), y YEAR, d DOUBLE, f FLOAT, s VARCHAR(9) CHARACTER SET utf8mb3 COLLATE utf8mb3_bin, x MEDIUMBLOB, bi BIT(2))")
 	}
 	w.expect()
+	// A document is JSON to the one, a text with a check to the other.
+	w.exec(east, "CREATE TABLE shop_eu.docs (id INT PRIMARY KEY, `a b` JSON, n JSON NOT NULL)")
+	w.exec(west, "CREATE TABLE shop_eu.docs (id INT PRIMARY KEY, `a b` LONGTEXT CHARACTER SET utf8mb4, n JSON NOT NULL)")
+	for _, f := range w.expect("west json-text refuse", "west json-text warn") {
+		if f.Severity == preflight.Refuse {
+			w.fix(f)
+		}
+	}
+	w.expect("west json-text warn", "west json-text warn")
+	w.exec(west, "ALTER TABLE shop_eu.docs MODIFY n JSON NULL")
+	w.expect("west json-text warn", "west json-text warn", "west column-differs refuse")
 }

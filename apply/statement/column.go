@@ -105,7 +105,7 @@ func fits(f *schemas.Field, t *schemas.Column, dialect Dialect) bool {
 	case schemas.KindBytes:
 		return t.Type == schemas.Binary || t.Type == schemas.VarBinary || t.Type == schemas.Blob
 	case schemas.KindString:
-		return t.Type == schemas.Char || t.Type == schemas.VarChar || t.Type == schemas.Text || t.Type == schemas.JSON && dialect == MariaDB
+		return t.Type == schemas.Char || t.Type == schemas.VarChar || t.Type == schemas.Text || t.Type == schemas.JSON // see checkDocument
 	case schemas.KindJSON: // MariaDB's JSON is a LONGTEXT
 		return t.Type == schemas.JSON || t.Type == schemas.Text && dialect == MariaDB
 	case schemas.KindEnum:
@@ -185,7 +185,12 @@ func (c *column) appendLiteral(dst, b []byte, at int) ([]byte, int, error) {
 	if err != nil {
 		return dst, at, err
 	}
-	if c.kind == schemas.KindJSON && c.typ == schemas.JSON {
+	if c.typ == schemas.JSON {
+		if c.kind == schemas.KindString {
+			if err := checkDocument(v); err != nil {
+				return dst, at, err
+			}
+		}
 		return appendJSON(dst, v), at, nil
 	}
 	if c.form == binar && len(v) > 0 {
