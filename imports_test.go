@@ -30,7 +30,8 @@ var allowed = map[string][]string{
 	"capture/binlog":  {"change", "schemas"},
 	"capture":         {"capture/binlog", "change", "config", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "topics"},
 	"apply/statement": {"schemas"},
-	"apply":           {"apply/statement", "change", "config", "internal/failpoint", "mysql", "schemas", "supervise", "tasks", "topics"},
+	"spine":           {"change", "config", "internal/failpoint", "schemas", "supervise", "topics"},
+	"apply":           {"apply/statement", "change", "config", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
 	"region":          {"apply", "capture", "change", "config", "console", "embedded", "supervise", "tasks"},
 }
 
@@ -43,7 +44,7 @@ var drivers = map[string][]string{
 	"github.com/twmb/franz-go/pkg/sr":  {"schemas", "embedded"},
 	"github.com/goccy/go-yaml":         {"config", "tasks"},
 	"github.com/prometheus":            {"region"},
-	"github.com/twmb/franz-go/pkg/kgo": {"apply", "capture", "embedded", "preflight", "topics"},
+	"github.com/twmb/franz-go/pkg/kgo": {"apply", "capture", "embedded", "preflight", "spine", "topics"},
 	"database/sql":                     {"apply", "mysql", "preflight"},
 }
 

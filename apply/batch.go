@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"duplex/change"
+	"duplex/spine"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -45,7 +46,7 @@ type batch struct {
 	commits      []int64    // commit time of each transaction, Unix µs
 	changes      int64
 	bytes        int64
-	offsets      offsets // to commit once it is written
+	offsets      spine.Offsets // to commit once it is written
 	scratch      []byte
 	done         chan struct{} // closed when it is committed
 	after        <-chan struct{}

@@ -9,6 +9,7 @@ import (
 	"duplex/apply/statement"
 	"duplex/mysql"
 	"duplex/schemas"
+	"duplex/spine"
 	"duplex/supervise"
 	"duplex/topics"
 
@@ -55,7 +56,7 @@ func dialectOf(s *mysql.Server) statement.Dialect {
 
 // of returns the bound table of a record, and the record's key and value
 // without their headers.
-func (b *binders) of(ctx context.Context, r record) (t *boundTable, key, value []byte, err error) {
+func (b *binders) of(ctx context.Context, r spine.Record) (t *boundTable, key, value []byte, err error) {
 	keyID, key, err := schemas.ReadHeader(r.Key)
 	if err != nil {
 		return nil, nil, nil, supervise.Permanent(fmt.Errorf("reading key of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))

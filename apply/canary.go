@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"duplex/schemas"
+	"duplex/spine"
 	"duplex/supervise"
 	"duplex/topics"
 
@@ -91,22 +92,22 @@ func (c *canary) open(ctx context.Context) error {
 	if err != nil {
 		return supervise.Permanent(err)
 	}
-	spine := topics.Spine(cfg.Region)
+	own := topics.Spine(cfg.Region)
 	probe, err := kgo.NewClient(opts...)
 	if err != nil {
 		return supervise.Permanent(fmt.Errorf("configuring kafka client: %w", err))
 	}
 	defer probe.Close()
-	ends, err := kadm.NewClient(probe).ListEndOffsets(ctx, spine)
+	ends, err := kadm.NewClient(probe).ListEndOffsets(ctx, own)
 	if err == nil {
 		err = ends.Error()
 	}
-	end, ok := ends.Lookup(spine, 0)
+	end, ok := ends.Lookup(own, 0)
 	if err != nil || !ok {
-		return fmt.Errorf("waiting for the capture of region %s to run: its topic %s can't be read: %w", cfg.Region, spine, err)
+		return fmt.Errorf("waiting for the capture of region %s to run: its topic %s can't be read: %w", cfg.Region, own, err)
 	}
 	c.client, err = kgo.NewClient(append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{spine: {0: kgo.NewOffset().At(end.Offset)}}))...)
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{own: {0: kgo.NewOffset().At(end.Offset)}}))...)
 	if err != nil {
 		return supervise.Permanent(fmt.Errorf("configuring kafka client: %w", err))
 	}
@@ -158,7 +159,7 @@ func (c *canary) await(ctx context.Context, patience time.Duration) (*schemas.En
 		for _, r := range fetches.Records() {
 			id, value, err := schemas.ReadHeader(r.Value)
 			if err == nil {
-				err = checkEnd(ctx, c.registry, id)
+				err = spine.CheckEnd(ctx, c.registry, id)
 			}
 			var end schemas.End
 			if err == nil {

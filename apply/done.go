@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"duplex/mysql"
+	"duplex/spine"
 	"duplex/supervise"
 )
 
@@ -14,7 +15,7 @@ import (
 func (s *session) note() {
 	if len(s.open.commits) == 0 && s.pool.count() == 0 {
 		s.mu.Lock()
-		s.done.offsets, s.done.seq = s.in.taken(), s.asm.applied
+		s.done.offsets, s.done.seq = s.in.Taken(), s.asm.Applied
 		s.mu.Unlock()
 	}
 }
@@ -59,8 +60,8 @@ func (s *session) save(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-			err := s.saver.save(ctx, s.position())
-			var reset *ResetError
+			err := save(ctx, s.saver, s.position())
+			var reset *spine.ResetError
 			switch {
 			case errors.As(err, &reset), supervise.IsPermanent(err):
 				return err

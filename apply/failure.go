@@ -7,7 +7,6 @@ import (
 	"duplex/change"
 	"duplex/mysql"
 	"duplex/supervise"
-	"duplex/topics"
 )
 
 // batchFailure says that a batch can't be written.
@@ -55,12 +54,4 @@ func verdict(err error) (final error, carefully bool) {
 		return fmt.Errorf("%w; trying its transactions one by one", err), true
 	}
 	return supervise.Permanent(err), false
-}
-
-// explain marks errors of Kafka that waiting doesn't mend.
-func explain(err error) error {
-	if refused, ok := topics.Refused(err); ok {
-		return supervise.Permanent(refused)
-	}
-	return err
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"duplex/schemas"
+	"duplex/spine"
 	"duplex/supervise"
 )
 
@@ -15,16 +16,16 @@ import (
 // valid here too. Memory stays bounded: only a chunk is held at a time.
 type large struct {
 	s     *session
-	end   *ending
+	end   *spine.Ending
 	heads []head
 	chunk *batch
 }
 
 // head is the next record of one partition.
 type head struct {
-	partition partition
+	partition spine.Partition
 	left      int64
-	record    record // the zero record if none is fetched yet
+	record    spine.Record // the zero record if none is fetched yet
 	change    schemas.Decoded
 	table     *boundTable
 	key       []byte
@@ -32,11 +33,11 @@ type head struct {
 
 // stream writes the transaction at the head of the spine. All batches before
 // it must be done.
-func (s *session) stream(ctx context.Context, end *ending) error {
+func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 	l := &large{s: s, end: end, chunk: newBatch()}
 	for i := range end.Partitions {
-		if p := &end.Partitions[i]; s.asm.wanted(p.Topic) {
-			l.heads = append(l.heads, head{partition: partition{p.Topic, p.Partition}, left: p.Count})
+		if p := &end.Partitions[i]; s.asm.Wanted(p.Topic) {
+			l.heads = append(l.heads, head{partition: spine.Partition{Topic: p.Topic, Index: p.Partition}, left: p.Count})
 		}
 	}
 	var err error
@@ -48,9 +49,9 @@ func (s *session) stream(ctx context.Context, end *ending) error {
 		s.streamer.rollback(ctx)
 		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}
 	}
-	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.events(end)}
-	s.asm.pass(end)
-	b.offsets = s.in.taken()
+	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.Events(end)}
+	s.asm.Pass(end)
+	b.offsets = s.in.Taken()
 	s.written(b)
 	return nil
 }
@@ -72,8 +73,8 @@ func (l *large) write(ctx context.Context) error {
 			return supervise.Permanent(err)
 		}
 		l.chunk.changes++
-		l.chunk.bytes += sizeOf(h.record.Record)
-		h.record = record{}
+		l.chunk.bytes += h.record.Size()
+		h.record = spine.Record{}
 		h.left--
 		if l.s.full(l.chunk) {
 			if err := l.flush(ctx); err != nil {
@@ -119,23 +120,23 @@ func (l *large) next(ctx context.Context) (*head, error) {
 }
 
 func (l *large) fill(ctx context.Context, h *head) error {
-	box := l.s.asm.inboxes[h.partition]
+	box := l.s.asm.Inbox(h.partition)
 	started := time.Now()
-	for box.len() == 0 {
-		l.s.in.resume()
+	for box.Len() == 0 {
+		l.s.in.Resume()
 		if err := l.s.receive(ctx); err != nil {
 			return err
 		}
 		if err := l.s.streamer.ping(ctx); err != nil {
 			return err
 		}
-		if box.len() == 0 && time.Since(started) > gapAfter {
-			return supervise.Permanent(l.s.asm.gap("transaction %d lacks %d changes in %s[%d]", l.end.Stamp.Seq, h.left, h.partition.topic, h.partition.index))
+		if box.Len() == 0 && time.Since(started) > spine.GapAfter {
+			return supervise.Permanent(l.s.asm.Gap("transaction %d lacks %d changes in %s[%d]", l.end.Stamp.Seq, h.left, h.partition.Topic, h.partition.Index))
 		}
 	}
-	r := box.pop()
-	if r.seq != l.end.Stamp.Seq {
-		return supervise.Permanent(l.s.asm.gap("transaction %d lacks %d changes in %s[%d]: one of transaction %d is in their place", l.end.Stamp.Seq, h.left, h.partition.topic, h.partition.index, r.seq))
+	r := box.Pop()
+	if r.Seq != l.end.Stamp.Seq {
+		return supervise.Permanent(l.s.asm.Gap("transaction %d lacks %d changes in %s[%d]: one of transaction %d is in their place", l.end.Stamp.Seq, h.left, h.partition.Topic, h.partition.Index, r.Seq))
 	}
 	h.record = r
 	var err error

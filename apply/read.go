@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"duplex/schemas"
+	"duplex/spine"
 	"duplex/supervise"
 	"duplex/topics"
 )
@@ -21,7 +22,7 @@ func (s *session) read(ctx, work context.Context) error {
 		case <-work.Done():
 			return context.Cause(work)
 		case fetches := <-s.fetches:
-			if err := s.in.accept(work, fetches); err != nil {
+			if err := s.in.Accept(work, fetches); err != nil {
 				return err
 			}
 		case <-s.pool.freed:
@@ -36,7 +37,7 @@ func (s *session) read(ctx, work context.Context) error {
 		if s.st.careful && s.cautiously <= 0 {
 			return errFullSpeed
 		}
-		s.in.resume()
+		s.in.Resume()
 	}
 }
 
@@ -53,7 +54,7 @@ func (s *session) receive(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case fetches := <-s.fetches:
-		return s.in.accept(ctx, fetches)
+		return s.in.Accept(ctx, fetches)
 	case <-time.After(time.Second):
 		return nil
 	}
@@ -64,36 +65,36 @@ func (s *session) overdue() <-chan time.Time {
 	if s.waitFrom.IsZero() {
 		return nil
 	}
-	return time.After(time.Until(s.waitFrom.Add(gapAfter)))
+	return time.After(time.Until(s.waitFrom.Add(spine.GapAfter)))
 }
 
 // assemble takes every transaction that is whole.
 func (s *session) assemble(ctx context.Context) error {
 	for {
-		status, end, missing, err := s.asm.next()
+		status, end, missing, err := s.asm.Next()
 		if err != nil {
 			return supervise.Permanent(err)
 		}
-		if status != waiting {
+		if status != spine.Waiting {
 			s.waitFrom = time.Time{}
 		}
 		switch {
-		case status == nothing:
+		case status == spine.Nothing:
 			return nil
-		case status == unknown:
-			if err := s.discover(ctx, missing); err != nil {
+		case status == spine.Unread:
+			if err := s.in.Discover(ctx, missing); err != nil {
 				return err
 			}
-		case s.asm.events(end) > int64(s.st.cfg.Spec.Apply.BatchRows), status == waiting && s.asm.stuck(end):
+		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows), status == spine.Waiting && s.asm.Stuck(end):
 			if err := s.alone(ctx, end); err != nil {
 				return err
 			}
-		case status == waiting:
+		case status == spine.Waiting:
 			if s.waitFrom.IsZero() {
 				s.waitFrom = time.Now()
 			}
-			if time.Since(s.waitFrom) > gapAfter {
-				return supervise.Permanent(s.asm.gap("transaction %d has not all of its %d changes after %s", end.Stamp.Seq, s.asm.events(end), gapAfter))
+			if time.Since(s.waitFrom) > spine.GapAfter {
+				return supervise.Permanent(s.asm.Gap("transaction %d has not all of its %d changes after %s", end.Stamp.Seq, s.asm.Events(end), spine.GapAfter))
 			}
 			return nil
 		default:
@@ -104,20 +105,9 @@ func (s *session) assemble(ctx context.Context) error {
 	}
 }
 
-// discover begins to read the topic of a table that is new to the session.
-func (s *session) discover(ctx context.Context, p partition) error {
-	if err := s.in.subscribe(ctx, p.topic); err != nil {
-		return err
-	}
-	if s.asm.inboxes[p] == nil {
-		return supervise.Permanent(s.asm.gap("the spine names %s[%d], which isn't there", p.topic, p.index))
-	}
-	return nil
-}
-
 // join merges the transaction at the head of the spine into the open batch.
-func (s *session) join(ctx context.Context, end *ending) error {
-	n := s.asm.events(end)
+func (s *session) join(ctx context.Context, end *spine.Ending) error {
+	n := s.asm.Events(end)
 	limit := int64(s.st.cfg.Spec.Apply.BatchRows)
 	if len(s.open.commits) > 0 && (s.open.changes+n > limit || s.st.careful) {
 		if err := s.handOver(ctx); err != nil {
@@ -132,8 +122,8 @@ func (s *session) join(ctx context.Context, end *ending) error {
 	b.commits = append(b.commits, end.CommitMicros)
 	b.changes += n
 	s.cautiously--
-	err := s.asm.take(func(r record) error {
-		b.bytes += sizeOf(r.Record)
+	err := s.asm.Take(func(r spine.Record) error {
+		b.bytes += r.Size()
 		t, key, err := s.decode(ctx, r, &s.decoded)
 		if err != nil {
 			return err
@@ -150,7 +140,7 @@ func (s *session) join(ctx context.Context, end *ending) error {
 }
 
 // decode reads a record. The change's slices are parts of the record's.
-func (s *session) decode(ctx context.Context, r record, into *schemas.Decoded) (t *boundTable, key []byte, err error) {
+func (s *session) decode(ctx context.Context, r spine.Record, into *schemas.Decoded) (t *boundTable, key []byte, err error) {
 	t, key, value, err := s.binders.of(ctx, r)
 	if err != nil {
 		return nil, nil, err
@@ -205,7 +195,7 @@ func (s *session) handOver(ctx context.Context) error {
 	b := s.open
 	s.open = newBatch()
 	if time.Since(s.attached) > saveEvery/2 {
-		b.offsets, s.attached = s.in.taken(), time.Now()
+		b.offsets, s.attached = s.in.Taken(), time.Now()
 	}
 	if len(b.tables) == 0 {
 		// Nothing of the task in it: nothing to write means nothing written.
@@ -216,7 +206,7 @@ func (s *session) handOver(ctx context.Context) error {
 }
 
 // alone writes a large transaction with nothing else under way.
-func (s *session) alone(ctx context.Context, end *ending) error {
+func (s *session) alone(ctx context.Context, end *spine.Ending) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}

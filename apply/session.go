@@ -5,26 +5,22 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
 	"duplex/change"
 	"duplex/mysql"
 	"duplex/schemas"
+	"duplex/spine"
 	"duplex/supervise"
 	"duplex/topics"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// gapAfter is how long a transaction may wait for changes that its END
-	// record promises. Both were committed at once, so they are there at once.
-	gapAfter   = 60 * time.Second
 	saveEvery  = time.Second
 	drainLimit = 10 * time.Second
 )
@@ -35,8 +31,8 @@ type session struct {
 	st       *Stream
 	target   *sql.DB
 	progress *progress
-	in       *consumer
-	asm      *assembler
+	in       *spine.Consumer
+	asm      *spine.Assembler
 	fetches  chan kgo.Fetches
 	binders  *binders
 	pool     *pool
@@ -48,7 +44,7 @@ type session struct {
 	open      *batch // being filled
 	openedAt  time.Time
 	waitFrom  time.Time // since when the head of the spine waits for changes
-	saver     *committer
+	saver     *spine.Committer
 	decoded   schemas.Decoded
 
 	mu         sync.Mutex
@@ -120,7 +116,7 @@ func inspect(ctx context.Context, target *sql.DB) (*mysql.Server, error) {
 // connect opens what the session reads from and writes to.
 func (s *session) connect(ctx context.Context, server *mysql.Server, applied change.Stamp) (closeAll func(), err error) {
 	kafka, registryConfig := s.st.cfg.source()
-	client, err := newConsumer(kafka)
+	client, err := spine.Connect(kafka)
 	if err != nil {
 		return func() {}, err
 	}
@@ -129,14 +125,12 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 		client.Close()
 		return func() {}, supervise.Permanent(err)
 	}
-	admin := kadm.NewClient(client)
-	spine := partition{topics.Spine(s.st.cfg.Source), 0}
-	s.saver = &committer{admin: admin, source: s.st.cfg.Source, spine: spine, group: topics.Group(s.st.cfg.Spec.Task, s.st.cfg.Source, s.st.cfg.Process.Region)}
-	s.asm = &assembler{source: s.st.cfg.Source, wanted: s.st.wanted(), applied: applied.Seq, newest: applied, inboxes: map[partition]*inbox{}}
-	s.in = &consumer{
-		client: client, admin: admin, spine: spine, asm: s.asm, echoes: &s.st.echoes, queued: &s.st.queued,
-		endOK: map[int]bool{}, check: func(ctx context.Context, id int) error { return checkEnd(ctx, registry, id) },
-	}
+	source := s.st.cfg.Source
+	s.asm = &spine.Assembler{Source: source, Wanted: s.st.wanted(), Applied: applied.Seq, Newest: applied,
+		Accept: func(origin change.Region) bool { return origin == source }}
+	s.in = spine.NewConsumer(client, registry, s.asm)
+	s.in.Left, s.in.Queued = &s.st.echoes, &s.st.queued
+	s.saver = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.Group(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
 	s.binders = &binders{db: s.target, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}}
 	s.pool = newPool(s.workers, s.written, s.troubled)
 	s.open = newBatch()
@@ -162,34 +156,22 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 // resume finds where to read on. The truth is applied, from duplex.progress;
 // the group's offsets say where in the topics that is.
 func (s *session) resume(ctx context.Context, applied change.Seq) error {
-	saved, err := s.saver.load(ctx)
+	saved, err := load(ctx, s.saver)
 	if err != nil {
 		return err
 	}
-	s.saver.saved = maps.Clone(saved.offsets)
-	s.in.start = saved.offsets
+	s.in.Start = saved.offsets
 	switch {
 	case saved.written > applied:
 		// The target has lost what it had: it was restored from a backup, whose
 		// progress came with it. Read all that the topics hold; what the
 		// backup has is skipped by its seq.
 		s.st.cfg.Log.Warn("the target went back", "had", saved.written, "has", applied)
-		s.in.start = offsets{}
+		s.in.Start = spine.Offsets{}
 	case saved.seq > applied:
-		s.asm.applied = saved.seq // what lies between had nothing for this task
+		s.asm.Applied = saved.seq // what lies between had nothing for this task
 	}
-	s.done = checkpoint{offsets: offsets{}, seq: s.asm.applied, written: applied}
-	return nil
-}
-
-func checkEnd(ctx context.Context, registry *schemas.Registry, id int) error {
-	text, err := registry.Schema(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := schemas.CheckEndSchema(text); err != nil {
-		return supervise.Permanent(err)
-	}
+	s.done = checkpoint{offsets: spine.Offsets{}, seq: s.asm.Applied, written: applied}
 	return nil
 }
 
@@ -198,32 +180,21 @@ func checkEnd(ctx context.Context, registry *schemas.Registry, id int) error {
 // the first END record that names it.
 func (s *session) subscribe(ctx context.Context) error {
 	for {
-		err := s.in.subscribe(ctx, s.in.spine.topic)
+		err := s.in.Subscribe(ctx, s.in.Spine().Topic)
 		if err == nil {
 			break
 		}
 		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
 			return err
 		}
-		s.st.service.Enter(supervise.Checking, fmt.Errorf("waiting for the capture of region %s to run for the first time: it makes topic %s", s.asm.source, s.in.spine.topic))
+		s.st.service.Enter(supervise.Checking, fmt.Errorf("waiting for the capture of region %s to run for the first time: it makes topic %s", s.asm.Source, s.in.Spine().Topic))
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
-	found, err := s.in.admin.ListTopics(ctx)
-	if err != nil {
-		return fmt.Errorf("listing topics: %w", explain(err))
-	}
-	for topic := range found {
-		if s.asm.wanted(topic) {
-			if err := s.in.subscribe(ctx, topic); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return s.in.SubscribeWanted(ctx)
 }
 
 // flow runs the stages until ctx ends, which drains them, or one fails.
@@ -251,7 +222,7 @@ func (s *session) flow(ctx context.Context, lease *lease) error {
 // fetch hands on what Kafka gives, one answer at a time.
 func (s *session) fetch(ctx context.Context) error {
 	for {
-		fetches := s.in.client.PollFetches(ctx)
+		fetches := s.in.Client.PollFetches(ctx)
 		select {
 		case s.fetches <- fetches:
 		case <-ctx.Done():
@@ -268,5 +239,5 @@ func (s *session) drain(ctx context.Context) error {
 		return err
 	}
 	s.note()
-	return s.saver.save(ctx, s.position())
+	return save(ctx, s.saver, s.position())
 }

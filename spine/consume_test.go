@@ -1,4 +1,4 @@
-package apply
+package spine
 
 import (
 	"math/rand/v2"
@@ -12,28 +12,28 @@ func TestQueueIsShownEmptyOnceAssembled(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 7))
 		p := publish(rng, 20)
-		r := newReader(p, 0, offsets{})
+		r := newReader(p, 0, Offsets{})
 		for at := range p.logs {
-			if _, known := r.in.asm.inboxes[at]; !known && at != spineOfEast && wantedTopic(at.topic) {
-				r.in.asm.inboxes[at] = &inbox{}
+			if _, known := r.in.asm.inboxes[at]; !known && at != spineOfEast && wantedTopic(at.Topic) {
+				r.in.asm.inboxes[at] = &Inbox{}
 			}
 		}
 		for at := range p.logs {
-			if at == spineOfEast || wantedTopic(at.topic) {
+			if at == spineOfEast || wantedTopic(at.Topic) {
 				if _, err := r.deliver(at, len(p.logs[at])); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		r.in.pause()
-		if r.in.queued.Load() == 0 {
+		if r.in.Queued.Load() == 0 {
 			t.Fatal("nothing waits before it is assembled")
 		}
 		if err := r.assemble(t); err != nil {
 			t.Fatal(err)
 		}
-		r.in.resume()
-		if n := r.in.queued.Load(); n != 0 {
+		r.in.Resume()
+		if n := r.in.Queued.Load(); n != 0 {
 			t.Fatalf("%d bytes are shown as waiting after all was assembled", n)
 		}
 	})

@@ -1,4 +1,4 @@
-package apply
+package spine
 
 import (
 	"cmp"
@@ -22,13 +22,13 @@ import (
 
 // published is what a region's topics hold, and what of it is to be applied.
 type published struct {
-	logs map[partition][]*kgo.Record // the spine's too; an offset is an index
+	logs map[Partition][]*kgo.Record // the spine's too; an offset is an index
 	// want holds, by seq, the offsets that each partition of the task
 	// contributes; nil for a transaction that has nothing for it.
-	want [](map[partition][]int64)
+	want [](map[Partition][]int64)
 }
 
-var spineOfEast = partition{topics.Spine("east"), 0}
+var spineOfEast = Partition{topics.Spine("east"), 0}
 
 // wantedTopic is the task of the tests: all of schema shop.
 func wantedTopic(topic string) bool {
@@ -36,8 +36,8 @@ func wantedTopic(topic string) bool {
 	return ok && db == "shop"
 }
 
-func (p *published) add(at partition, r kgo.Record) int64 {
-	r.Topic, r.Partition, r.Offset = at.topic, at.index, int64(len(p.logs[at]))
+func (p *published) add(at Partition, r kgo.Record) int64 {
+	r.Topic, r.Partition, r.Offset = at.Topic, at.Index, int64(len(p.logs[at]))
 	p.logs[at] = append(p.logs[at], &r)
 	return r.Offset
 }
@@ -45,11 +45,11 @@ func (p *published) add(at partition, r kgo.Record) int64 {
 // publish writes n transactions of east, and between them applied ones of
 // west, canaries, tombstones and commit markers, as capture does.
 func publish(rng *rand.Rand, n int) *published {
-	p := &published{logs: map[partition][]*kgo.Record{}, want: make([](map[partition][]int64), n+1)}
-	var tables []partition
+	p := &published{logs: map[Partition][]*kgo.Record{}, want: make([](map[Partition][]int64), n+1)}
+	var tables []Partition
 	for _, topic := range []string{"east.shop.a", "east.shop.b", "east.crm.c"} {
 		for i := range int32(2) {
-			tables = append(tables, partition{topic, i})
+			tables = append(tables, Partition{topic, i})
 		}
 	}
 	seen := change.Seq(0)
@@ -75,18 +75,21 @@ func publish(rng *rand.Rand, n int) *published {
 	return p
 }
 
+// fromEast leaves out what other regions wrote, as apply does.
+func fromEast(origin change.Region) bool { return origin == "east" }
+
 // controlAttrs are those of a commit marker.
 func controlAttrs() kgo.RecordAttrs { return kgo.NewRecordAttrs(kgo.RecordAttrsOpts{Control: true}) }
 
-func (p *published) transaction(rng *rand.Rand, stamp change.Stamp, tables []partition) map[partition][]int64 {
+func (p *published) transaction(rng *rand.Rand, stamp change.Stamp, tables []Partition) map[Partition][]int64 {
 	end := &schemas.End{ID: fmt.Sprintf("%s:%d", stamp.Origin, stamp.Seq), Stamp: stamp}
-	offsets, counts := map[partition][]int64{}, map[partition]int64{}
+	offsets, counts := map[Partition][]int64{}, map[Partition]int64{}
 	for range 1 + rng.IntN(6) {
 		at := tables[rng.IntN(len(tables))]
 		offset := p.add(at, kgo.Record{Value: []byte{1}, Headers: topics.Headers(stamp)})
 		end.Events++
 		counts[at]++
-		if wantedTopic(at.topic) {
+		if wantedTopic(at.Topic) {
 			offsets[at] = append(offsets[at], offset)
 		}
 		if rng.IntN(4) == 0 {
@@ -95,7 +98,7 @@ func (p *published) transaction(rng *rand.Rand, stamp change.Stamp, tables []par
 	}
 	for _, at := range tables {
 		if counts[at] > 0 {
-			end.Partitions = append(end.Partitions, schemas.PartitionCount{Topic: at.topic, Partition: at.index, Count: counts[at]})
+			end.Partitions = append(end.Partitions, schemas.PartitionCount{Topic: at.Topic, Partition: at.Index, Count: counts[at]})
 		}
 	}
 	p.end(end)
@@ -110,23 +113,23 @@ func (p *published) end(e *schemas.End) {
 // session does, and checks all that comes out.
 type reader struct {
 	from    *published
-	in      *consumer
-	next    map[partition]int64 // offsets to deliver next
+	in      *Consumer
+	next    map[Partition]int64 // offsets to deliver next
 	applied change.Seq          // the last transaction that came out
 }
 
 // newReader begins at the given offsets, where there are any.
-func newReader(from *published, applied change.Seq, start offsets) *reader {
-	asm := &assembler{source: "east", wanted: wantedTopic, applied: applied, inboxes: map[partition]*inbox{}, spineTaken: start[spineOfEast]}
-	return &reader{from: from, applied: applied, next: map[partition]int64{spineOfEast: start[spineOfEast]}, in: &consumer{
-		spine: spineOfEast, spineFetched: start[spineOfEast], asm: asm, start: start, echoes: new(atomic.Int64), queued: new(atomic.Int64),
+func newReader(from *published, applied change.Seq, start Offsets) *reader {
+	asm := &Assembler{Source: "east", Accept: fromEast, Wanted: wantedTopic, Applied: applied, inboxes: map[Partition]*Inbox{}, spineTaken: start[spineOfEast]}
+	return &reader{from: from, applied: applied, next: map[Partition]int64{spineOfEast: start[spineOfEast]}, in: &Consumer{
+		spine: spineOfEast, spineFetched: start[spineOfEast], asm: asm, Start: start, Left: new(atomic.Int64), Queued: new(atomic.Int64), names: map[string]change.Region{},
 		endOK: map[int]bool{}, check: func(context.Context, int) error { return nil },
 	}}
 }
 
 // deliver hands over up to n records of a partition and reports whether there
 // was any.
-func (r *reader) deliver(at partition, n int) (any bool, err error) {
+func (r *reader) deliver(at Partition, n int) (any bool, err error) {
 	for ; n > 0 && r.next[at] < int64(len(r.from.logs[at])); n-- {
 		if err := r.in.push(context.Background(), r.from.logs[at][r.next[at]]); err != nil {
 			return any, err
@@ -141,14 +144,14 @@ func (r *reader) deliver(at partition, n int) (any bool, err error) {
 // next transaction.
 func (r *reader) assemble(t *rapid.T) (err error) {
 	for {
-		s, end, missing, err := r.in.asm.next()
+		s, end, missing, err := r.in.asm.Next()
 		switch {
 		case err != nil:
 			return err
-		case s == unknown:
-			at := r.in.start[missing]
-			r.in.asm.inboxes[missing], r.next[missing] = &inbox{fetched: at, taken: at}, at
-		case s != ready:
+		case s == Unread:
+			at := r.in.Start[missing]
+			r.in.asm.inboxes[missing], r.next[missing] = &Inbox{fetched: at, taken: at}, at
+		case s != Ready:
 			return nil
 		default:
 			r.take(t, end)
@@ -156,15 +159,15 @@ func (r *reader) assemble(t *rapid.T) (err error) {
 	}
 }
 
-func (r *reader) take(t *rapid.T, end *ending) {
+func (r *reader) take(t *rapid.T, end *Ending) {
 	seq := end.Stamp.Seq
 	if seq != r.applied+1 || end.Stamp.Origin != "east" {
 		t.Fatalf("transaction %s:%d came after %d", end.Stamp.Origin, seq, r.applied)
 	}
-	want, events := r.from.want[seq], r.in.asm.events(end)
-	got, n := map[partition][]int64{}, int64(0)
-	if err := r.in.asm.take(func(rec record) error {
-		at := partition{rec.Topic, rec.Partition}
+	want, events := r.from.want[seq], r.in.asm.Events(end)
+	got, n := map[Partition][]int64{}, int64(0)
+	if err := r.in.asm.Take(func(rec Record) error {
+		at := Partition{rec.Topic, rec.Partition}
 		got[at] = append(got[at], rec.Offset)
 		n++
 		return nil
@@ -176,7 +179,7 @@ func (r *reader) take(t *rapid.T, end *ending) {
 	}
 	for at := range r.from.logs {
 		if !slices.Equal(got[at], want[at]) {
-			t.Fatalf("transaction %d, %s[%d]: offsets %v came out, %v went in", seq, at.topic, at.index, got[at], want[at])
+			t.Fatalf("transaction %d, %s[%d]: offsets %v came out, %v went in", seq, at.Topic, at.Index, got[at], want[at])
 		}
 	}
 	r.applied = seq
@@ -185,7 +188,7 @@ func (r *reader) take(t *rapid.T, end *ending) {
 // run delivers everything in any order.
 func (r *reader) run(t *rapid.T, rng *rand.Rand, steps int) error {
 	for range steps {
-		places := []partition{spineOfEast}
+		places := []Partition{spineOfEast}
 		for at := range r.in.asm.inboxes {
 			places = append(places, at)
 		}
@@ -220,12 +223,12 @@ func TestAssembleWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		p := publish(rng, rapid.IntRange(1, 40).Draw(t, "transactions"))
-		r := newReader(p, 0, offsets{})
+		r := newReader(p, 0, Offsets{})
 		for range rapid.IntRange(0, 3).Draw(t, "restarts") {
 			if err := r.run(t, rng, rng.IntN(60)); err != nil {
 				t.Fatal(err)
 			}
-			start := r.in.taken()
+			start := r.in.Taken()
 			for _, at := range p.partitions() {
 				if _, ok := start[at]; !ok {
 					continue
@@ -245,9 +248,9 @@ func TestAssembleWhole(t *testing.T) {
 		if int(r.applied) != len(p.want)-1 {
 			t.Fatalf("%d of %d transactions came out", r.applied, len(p.want)-1)
 		}
-		for at, end := range r.in.taken() {
+		for at, end := range r.in.Taken() {
 			if end != int64(len(p.logs[at])) {
-				t.Errorf("%s[%d] is taken to %d of %d", at.topic, at.index, end, len(p.logs[at]))
+				t.Errorf("%s[%d] is taken to %d of %d", at.Topic, at.Index, end, len(p.logs[at]))
 			}
 		}
 	})
@@ -263,7 +266,7 @@ func TestAssembleNeverGuesses(t *testing.T) {
 		if !p.damage(rng) {
 			return
 		}
-		r := newReader(p, 0, offsets{})
+		r := newReader(p, 0, Offsets{})
 		err := r.run(t, rng, enoughSteps) // checks each transaction that comes out
 		var gap *GapError
 		switch {
@@ -284,7 +287,7 @@ func TestAssembleNeverGuesses(t *testing.T) {
 // whether there was one to hurt.
 func (p *published) damage(rng *rand.Rand) bool {
 	type place struct {
-		partition
+		Partition
 		offset int64
 	}
 	var places []place
@@ -300,7 +303,7 @@ func (p *published) damage(rng *rand.Rand) bool {
 		return false
 	}
 	victim := places[rng.IntN(len(places))]
-	log := p.logs[victim.partition]
+	log := p.logs[victim.Partition]
 	switch rng.IntN(3) {
 	case 0: // lost; the others keep their offsets
 		lost := *log[victim.offset]
@@ -341,10 +344,10 @@ func (p *published) loseEnd(rng *rand.Rand) bool {
 }
 
 // partitions returns those that hold anything, always in the same order.
-func (p *published) partitions() []partition {
+func (p *published) partitions() []Partition {
 	return slices.SortedFunc(maps.Keys(p.logs), comparePartitions)
 }
 
-func comparePartitions(a, b partition) int {
-	return cmp.Or(strings.Compare(a.topic, b.topic), cmp.Compare(a.index, b.index))
+func comparePartitions(a, b Partition) int {
+	return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Index, b.Index))
 }

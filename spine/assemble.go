@@ -1,0 +1,240 @@
+// Package spine puts the transactions of a region together again out of its
+// topics: whole, in commit order, and proven to lack nothing.
+//
+// A Consumer reads a region's topics and fills an Inbox for each partition;
+// the Assembler takes from them what the END records of the spine promise; a
+// Committer saves in a consumer group how far that has come. Package apply
+// writes what comes out to a database, package feed gives it to any program.
+package spine
+
+import (
+	"fmt"
+
+	"duplex/change"
+	"duplex/schemas"
+)
+
+// Ending is an END record of the spine.
+type Ending struct {
+	schemas.End
+	offset int64
+}
+
+// Unknown stands for Assembler.Applied where the first of the region's own
+// transactions that comes is the one to begin with.
+const Unknown change.Seq = -1
+
+// Assembler puts whole transactions together: the spine says in which order
+// they committed and how many changes each has in which partition; the changes
+// stand at the head of those partitions. The counts prove that nothing is
+// missing; where they don't fit, it reports a gap and never guesses (promises
+// 1 and 5). It is pure.
+type Assembler struct {
+	// Source is the region whose topics are read.
+	Source change.Region
+	// Wanted tells whether a topic's changes are, Accept whether those that an
+	// origin made are.
+	Wanted func(topic string) bool
+	Accept func(origin change.Region) bool
+	// Applied is the last of the region's own transactions that is done with,
+	// Newest the stamp of the last that came out.
+	Applied change.Seq
+	Newest  change.Stamp
+
+	spine   []Ending // spine[head:] are waiting
+	head    int
+	inboxes map[Partition]*Inbox
+	// spineTaken is the offset after the last END record done with.
+	spineTaken int64
+}
+
+// Status says what the transaction at the head of the spine waits for.
+type Status uint8
+
+// What a transaction waits for.
+const (
+	Nothing Status = iota // the spine has no more
+	Waiting               // for changes not fetched yet
+	Unread                // for a partition that isn't read yet
+	Ready
+)
+
+// GapError says that the topics don't hold what the spine says they must.
+type GapError struct {
+	Source change.Region
+	Text   string
+}
+
+// Error tells what is missing and the mend.
+func (e *GapError) Error() string {
+	return fmt.Sprintf("the topics of region %s have a gap: %s; mend: if the group's offsets were moved forward, move them back; if the retention of the topics has passed it, copy the tables anew", e.Source, e.Text)
+}
+
+// RenumberedError says that a region began to number its transactions anew.
+// Within one numbering a smaller seq has a smaller hlc; so a new transaction
+// under an old number is told from an old one that is read again, which is
+// passed over.
+type RenumberedError struct {
+	Source       change.Region
+	Seq, Applied change.Seq
+}
+
+// Error tells the mend.
+func (e *RenumberedError) Error() string {
+	return fmt.Sprintf("region %s numbers its transactions anew: number %d was made after number %d, which is applied here: its Kafka or the saved position of its capture was lost; mend: make the tables of the two regions equal, DELETE FROM duplex.progress WHERE origin = '%s' in this region's database, and restart",
+		e.Source, e.Seq, e.Applied, e.Source)
+}
+
+// Gap returns the error that tells of a gap.
+func (a *Assembler) Gap(format string, args ...any) error {
+	return &GapError{a.Source, fmt.Sprintf(format, args...)}
+}
+
+// Inbox returns that of a partition, nil if it isn't read.
+func (a *Assembler) Inbox(p Partition) *Inbox { return a.inboxes[p] }
+
+// skip passes over what isn't wanted at the head of the spine: other origins,
+// canaries, what was applied before. Only the region's own numbers have no
+// holes; of what apply wrote there, merged and read again, the counts prove
+// that it is whole.
+func (a *Assembler) skip() error {
+	for a.head < len(a.spine) {
+		end := &a.spine[a.head]
+		switch {
+		case end.Events == 0, !a.Accept(end.Stamp.Origin):
+		case end.Stamp.Origin != a.Source, a.Applied == Unknown:
+			return nil
+		case end.Stamp.Seq <= a.Newest.Seq && end.Stamp.HLC > a.Newest.HLC:
+			return &RenumberedError{a.Source, end.Stamp.Seq, a.Newest.Seq}
+		case end.Stamp.Seq <= a.Applied:
+		case end.Stamp.Seq != a.Applied+1:
+			return a.Gap("transaction %d follows %d on the spine", end.Stamp.Seq, a.Applied)
+		default:
+			return nil
+		}
+		a.popEnd()
+	}
+	return nil
+}
+
+func (a *Assembler) popEnd() {
+	a.spineTaken = a.spine[a.head].offset + 1
+	a.spine[a.head] = Ending{}
+	a.head++
+	if a.head == len(a.spine) {
+		a.spine, a.head = a.spine[:0], 0
+	}
+}
+
+// Next looks at the transaction at the head of the spine. With Ready or
+// Waiting, end is its END record; with Unread, missing is the partition.
+func (a *Assembler) Next() (s Status, end *Ending, missing Partition, err error) {
+	if err := a.skip(); err != nil {
+		return Nothing, nil, missing, err
+	}
+	if a.head == len(a.spine) {
+		return Nothing, nil, missing, nil
+	}
+	end = &a.spine[a.head]
+	s = Ready
+	for i := range end.Partitions {
+		p := &end.Partitions[i]
+		if !a.Wanted(p.Topic) {
+			continue
+		}
+		box, ok := a.inboxes[Partition{p.Topic, p.Partition}]
+		if !ok {
+			return Unread, end, Partition{p.Topic, p.Partition}, nil
+		}
+		if err := a.check(end, p, box); err != nil {
+			return Nothing, nil, missing, err
+		}
+		if int64(box.Len()) < p.Count {
+			s = Waiting
+		}
+	}
+	return s, end, missing, nil
+}
+
+// check proves that the records at the head of box can be the transaction's.
+func (a *Assembler) check(end *Ending, p *schemas.PartitionCount, box *Inbox) error {
+	if box.adrift {
+		a.moor(end, box)
+	}
+	have := min(int64(box.Len()), p.Count)
+	if have == 0 {
+		return nil
+	}
+	// Seqs rise within a partition: the first and the last tell of all.
+	for _, i := range [2]int{0, int(have) - 1} {
+		if got := box.records[box.head+i]; got.Seq != end.Stamp.Seq || got.Origin != end.Stamp.Origin {
+			return a.Gap("transaction %d of %s has %d changes in %s[%d], but change %d there is of transaction %d of %s",
+				end.Stamp.Seq, end.Stamp.Origin, p.Count, p.Topic, p.Partition, i+1, got.Seq, got.Origin)
+		}
+	}
+	return nil
+}
+
+// moor passes over what stands in a partition before the first transaction
+// that comes out. A record of a later transaction ends it: check tells.
+func (a *Assembler) moor(end *Ending, box *Inbox) {
+	for box.Len() > 0 {
+		head := box.records[box.head]
+		later := head.Origin == a.Source && end.Stamp.Origin == a.Source && head.Seq > end.Stamp.Seq
+		if later || head.Origin == end.Stamp.Origin && head.Seq == end.Stamp.Seq {
+			box.adrift = false
+			return
+		}
+		box.Pop()
+	}
+}
+
+// Stuck reports whether the transaction waits for a partition that isn't
+// fetched further because its inbox is full: it must be streamed.
+func (a *Assembler) Stuck(end *Ending) bool {
+	for i := range end.Partitions {
+		p := &end.Partitions[i]
+		if box, ok := a.inboxes[Partition{p.Topic, p.Partition}]; ok && box.full && int64(box.Len()) < p.Count {
+			return true
+		}
+	}
+	return false
+}
+
+// Take hands the records of a ready transaction to each, partition by
+// partition, and passes over it.
+func (a *Assembler) Take(each func(Record) error) error {
+	end := &a.spine[a.head]
+	for i := range end.Partitions {
+		p := &end.Partitions[i]
+		box, ok := a.inboxes[Partition{p.Topic, p.Partition}]
+		if !ok {
+			continue // not wanted
+		}
+		for range p.Count {
+			if err := each(box.Pop()); err != nil {
+				return err
+			}
+		}
+	}
+	a.Pass(end)
+	return nil
+}
+
+// Pass notes that the transaction at the head of the spine is taken.
+func (a *Assembler) Pass(end *Ending) {
+	if end.Stamp.Origin == a.Source {
+		a.Applied, a.Newest = end.Stamp.Seq, end.Stamp
+	}
+	a.popEnd()
+}
+
+// Events returns how many of the transaction's changes are wanted.
+func (a *Assembler) Events(end *Ending) (n int64) {
+	for i := range end.Partitions {
+		if a.Wanted(end.Partitions[i].Topic) {
+			n += end.Partitions[i].Count
+		}
+	}
+	return n
+}

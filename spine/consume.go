@@ -1,0 +1,340 @@
+package spine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"duplex/change"
+	"duplex/config"
+	"duplex/schemas"
+	"duplex/supervise"
+	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// inboxBytes bounds what waits in all inboxes; each partition has its
+	// share, so that a full one never keeps another from being fetched.
+	inboxBytes = 32 << 20
+	minInbox   = 256 << 10
+	maxInbox   = 4 << 20
+	// fetchBytes bounds one answer of a broker.
+	fetchBytes          = 8 << 20
+	fetchPartitionBytes = 1 << 20
+	// fetchWait is how long a broker may hold an answer back while there is
+	// nothing new. A partition added meanwhile waits for that too.
+	fetchWait  = 250 * time.Millisecond
+	spineInbox = 20_000 // END records
+	// unknownOffset stands for a partition read from its start, wherever that
+	// is, until its first record comes.
+	unknownOffset = -1
+)
+
+// GapAfter is how long a transaction may wait for changes that its END record
+// promises. Both were committed at once, so they are there at once.
+const GapAfter = 60 * time.Second
+
+// Consumer reads a region's topics, leaves out what isn't wanted, and fills the
+// assembler's inboxes. One goroutine uses it.
+type Consumer struct {
+	// Client reads; Admin asks the same Kafka.
+	Client *kgo.Client
+	Admin  *kadm.Client
+	// Start is where partitions are read from. One that isn't there is read
+	// from its first record.
+	Start Offsets
+	// Adrift tells of a partition without a Start whether what precedes the
+	// first transaction may be passed over in it. If nil, none may.
+	Adrift func(Partition) bool
+	// Left counts the changes left out because of their origin, Queued the
+	// bytes that wait.
+	Left, Queued *atomic.Int64
+
+	spine Partition
+	asm   *Assembler
+	ends  schemas.EndReader
+	endOK map[int]bool // schema ids known to be that of END records
+	check func(ctx context.Context, id int) error
+	names map[string]change.Region // each origin's name is allocated once
+
+	subscribed   bool // to the spine
+	spineFetched int64
+	spineFull    bool
+}
+
+// Connect returns a client that reads as a Consumer must.
+func Connect(cfg config.Kafka) (*kgo.Client, error) {
+	opts, err := topics.Client(cfg)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
+	client, err := kgo.NewClient(append(opts,
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// The offset after a commit marker must be known, for the group's lag
+		// to come down to zero.
+		kgo.KeepControlRecords(),
+		// A position that retention has passed is an error, never a jump.
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
+		kgo.FetchMaxWait(fetchWait),
+	)...)
+	if err != nil {
+		return nil, supervise.Permanent(fmt.Errorf("configuring kafka client: %w", err))
+	}
+	return client, nil
+}
+
+// NewConsumer makes one that reads nothing yet, and asm's inboxes.
+func NewConsumer(client *kgo.Client, registry *schemas.Registry, asm *Assembler) *Consumer {
+	asm.inboxes = map[Partition]*Inbox{}
+	return &Consumer{
+		Client: client, Admin: kadm.NewClient(client), Left: new(atomic.Int64), Queued: new(atomic.Int64),
+		spine: Partition{topics.Spine(asm.Source), 0}, asm: asm, endOK: map[int]bool{}, names: map[string]change.Region{},
+		check: func(ctx context.Context, id int) error { return CheckEnd(ctx, registry, id) },
+	}
+}
+
+// CheckEnd refuses a schema id that isn't that of END records.
+func CheckEnd(ctx context.Context, registry *schemas.Registry, id int) error {
+	text, err := registry.Schema(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := schemas.CheckEndSchema(text); err != nil {
+		return supervise.Permanent(err)
+	}
+	return nil
+}
+
+// Spine returns the partition of the END records.
+func (c *Consumer) Spine() Partition { return c.spine }
+
+// Subscribe begins to read a topic's partitions: from Start, or from the first
+// record. It leaves alone those that are read already.
+func (c *Consumer) Subscribe(ctx context.Context, topic string) error {
+	found, err := c.Admin.ListTopics(ctx, topic)
+	if err == nil {
+		err = found.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("looking for topic %s: %w", topic, Explain(err))
+	}
+	from := map[int32]kgo.Offset{}
+	for index := range found[topic].Partitions {
+		p := Partition{topic, index}
+		if _, ok := c.asm.inboxes[p]; ok || p == c.spine && c.subscribed {
+			continue
+		}
+		at, ok := c.Start[p]
+		if ok {
+			from[index] = kgo.NewOffset().At(at)
+		} else {
+			from[index], at = kgo.NewOffset().AtStart(), unknownOffset
+		}
+		if p != c.spine {
+			c.asm.inboxes[p] = &Inbox{fetched: at, taken: at, adrift: c.Adrift != nil && c.Adrift(p)}
+		} else {
+			c.spineFetched, c.asm.spineTaken, c.subscribed = at, at, true
+		}
+	}
+	c.Client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: from})
+	return nil
+}
+
+// SubscribeWanted begins to read every topic there is that the assembler wants.
+func (c *Consumer) SubscribeWanted(ctx context.Context) error {
+	found, err := c.Admin.ListTopics(ctx)
+	if err != nil {
+		return fmt.Errorf("listing topics: %w", Explain(err))
+	}
+	for topic := range found {
+		if c.asm.Wanted(topic) {
+			if err := c.Subscribe(ctx, topic); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Discover begins to read the topic of a table that is new to the consumer.
+func (c *Consumer) Discover(ctx context.Context, p Partition) error {
+	if err := c.Subscribe(ctx, p.Topic); err != nil {
+		return err
+	}
+	if c.asm.inboxes[p] == nil {
+		return supervise.Permanent(c.asm.Gap("the spine names %s[%d], which isn't there", p.Topic, p.Index))
+	}
+	return nil
+}
+
+// Accept sorts what was fetched into the inboxes.
+func (c *Consumer) Accept(ctx context.Context, fetches kgo.Fetches) error {
+	for _, fe := range fetches.Errors() {
+		if err := c.failure(fe); err != nil {
+			return err
+		}
+	}
+	var failed error
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		for _, r := range p.Records {
+			if failed == nil {
+				failed = c.push(ctx, r)
+			}
+		}
+	})
+	if failed == nil {
+		c.pause()
+	}
+	return failed
+}
+
+func (c *Consumer) failure(fe kgo.FetchError) error {
+	switch {
+	case errors.Is(fe.Err, context.Canceled), errors.Is(fe.Err, context.DeadlineExceeded):
+		return nil
+	case errors.Is(fe.Err, kerr.OffsetOutOfRange):
+		return supervise.Permanent(&GapError{c.asm.Source, fmt.Sprintf("%s[%d] no longer has the offset to go on from, %d", fe.Topic, fe.Partition, c.Start[Partition{fe.Topic, fe.Partition}])})
+	case errors.Is(fe.Err, kerr.UnknownTopicOrPartition), errors.Is(fe.Err, kerr.UnknownTopicID):
+		return topicGone(fe.Topic, c.asm.Source, fe.Err)
+	case errors.Is(fe.Err, kerr.TopicAuthorizationFailed):
+		return fmt.Errorf("reading topic %s: %w; mend: allow the user READ and DESCRIBE on the topics of region %s", fe.Topic, fe.Err, c.asm.Source)
+	default:
+		return fmt.Errorf("reading topic %s[%d]: %w", fe.Topic, fe.Partition, Explain(fe.Err))
+	}
+}
+
+// Explain marks errors of Kafka that waiting doesn't mend.
+func Explain(err error) error {
+	if refused, ok := topics.Refused(err); ok {
+		return supervise.Permanent(refused)
+	}
+	return err
+}
+
+func (c *Consumer) push(ctx context.Context, r *kgo.Record) error {
+	p := Partition{r.Topic, r.Partition}
+	if p == c.spine {
+		return c.pushEnd(ctx, r)
+	}
+	box := c.asm.inboxes[p]
+	box.fetched = r.Offset + 1
+	if r.Attrs.IsControl() || r.Value == nil {
+		return nil // a commit marker or a tombstone
+	}
+	name, seq, err := topics.Origin(r)
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	origin := c.region(name)
+	switch {
+	case !c.asm.Accept(origin):
+		c.Left.Add(1) // promise 2: what another region wrote comes by its own topics
+	case origin == c.asm.Source && seq <= c.asm.Applied:
+		// Read again after a restart or a replay.
+	default:
+		box.push(Record{r, origin, seq})
+	}
+	return nil
+}
+
+// region returns the name of an origin, the same string each time.
+func (c *Consumer) region(name []byte) change.Region {
+	if r, ok := c.names[string(name)]; ok {
+		return r
+	}
+	r := change.Region(name)
+	if len(c.names) < 1024 { // whoever writes to the topic must not exhaust us
+		c.names[string(r)] = r
+	}
+	return r
+}
+
+func (c *Consumer) pushEnd(ctx context.Context, r *kgo.Record) error {
+	c.spineFetched = r.Offset + 1
+	if r.Attrs.IsControl() {
+		return nil
+	}
+	id, value, err := schemas.ReadHeader(r.Value)
+	if err != nil {
+		return supervise.Permanent(fmt.Errorf("reading %s@%d: %w", r.Topic, r.Offset, err))
+	}
+	if !c.endOK[id] {
+		if err := c.check(ctx, id); err != nil {
+			return err
+		}
+		c.endOK[id] = true
+	}
+	c.asm.spine = append(c.asm.spine, Ending{offset: r.Offset})
+	if err := c.ends.Read(value, &c.asm.spine[len(c.asm.spine)-1].End); err != nil {
+		return supervise.Permanent(fmt.Errorf("reading %s@%d: %w", r.Topic, r.Offset, err))
+	}
+	return nil
+}
+
+// pause stops fetching the partitions whose inbox is full; Resume undoes it.
+func (c *Consumer) pause() {
+	limit, queued := c.share(), int64(0)
+	for p, box := range c.asm.inboxes {
+		queued += box.bytes
+		if !box.full && box.bytes >= limit {
+			box.full = true
+			c.Client.PauseFetchPartitions(map[string][]int32{p.Topic: {p.Index}})
+		}
+	}
+	c.Queued.Store(queued)
+	if !c.spineFull && len(c.asm.spine)-c.asm.head >= spineInbox {
+		c.spineFull = true
+		c.Client.PauseFetchPartitions(map[string][]int32{c.spine.Topic: {0}})
+	}
+}
+
+// Resume fetches again what was full and has room now.
+func (c *Consumer) Resume() {
+	limit, queued := c.share()/2, int64(0)
+	for p, box := range c.asm.inboxes {
+		queued += box.bytes
+		if box.full && box.bytes <= limit {
+			box.full = false
+			c.Client.ResumeFetchPartitions(map[string][]int32{p.Topic: {p.Index}})
+		}
+	}
+	c.Queued.Store(queued)
+	if c.spineFull && len(c.asm.spine)-c.asm.head <= spineInbox/2 {
+		c.spineFull = false
+		c.Client.ResumeFetchPartitions(map[string][]int32{c.spine.Topic: {0}})
+	}
+}
+
+// share returns the bytes that one inbox may hold.
+func (c *Consumer) share() int64 {
+	n := int64(max(1, len(c.asm.inboxes)))
+	return min(max(inboxBytes/n, minInbox), maxInbox)
+}
+
+// Taken returns, for every partition, the offset after which nothing is done
+// yet, as far as assembled.
+func (c *Consumer) Taken() Offsets {
+	at := make(Offsets, len(c.asm.inboxes)+1)
+	for p, box := range c.asm.inboxes {
+		if box.Len() == 0 {
+			at[p] = box.fetched
+		} else {
+			at[p] = box.taken
+		}
+	}
+	at[c.spine] = c.asm.spineTaken
+	if c.asm.head == len(c.asm.spine) {
+		at[c.spine] = c.spineFetched
+	}
+	maps.DeleteFunc(at, func(_ Partition, o int64) bool { return o == unknownOffset })
+	return at
+}
