@@ -3,9 +3,11 @@
 // origin.
 //
 // The path of a row: binlog.Read decodes headers and splits the stream into
-// events; a queue bounded in bytes; session.publish stamps each transaction,
-// decodes its row images straight into Avro, and adds the records to a Kafka
-// transaction that is committed together with the position after it. What a
+// events; stamping stamps each transaction and cuts the stream into chunks;
+// encoders, several at once, decode the row images of a chunk straight into
+// Avro; publishing takes the chunks in order, numbers the changes, and adds
+// them to a Kafka transaction that is committed together with the position
+// after it. What a
 // reader sees of a region and where its capture would go on can therefore
 // never disagree, and a second capture of the same region is fenced by Kafka.
 package capture
@@ -45,6 +47,9 @@ type Capture struct {
 
 	instance string // of this process, in the owner records it writes
 	owned    bool   // it has written one
+	// suspect is the GTID of a transaction that capture couldn't take: what
+	// lies before it is committed by itself.
+	suspect string
 
 	queueBytes   queueGauge
 	rows         atomic.Int64 // local changes published
@@ -122,7 +127,7 @@ func (c *Capture) Status() Status {
 }
 
 // committed notes what a session has made durable.
-func (c *Capture) committed(s *session) {
+func (c *Capture) committed(s *publishing) {
 	c.commits.Add(1)
 	c.rows.Add(s.published.rows)
 	c.applied.Add(s.published.applied)
@@ -131,7 +136,7 @@ func (c *Capture) committed(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress.position = s.position.String()
-	c.progress.seq, c.progress.hlc, c.progress.seen = s.stamper.seq, s.stamper.hlc, s.stamper.seen
+	c.progress.seq, c.progress.hlc, c.progress.seen = s.numbers.seq, s.numbers.hlc, s.numbers.seen
 	if s.headAt != c.progress.headAt {
 		c.progress.headAt = s.headAt
 		c.progress.lag = time.Since(time.UnixMicro(s.headAt))
@@ -148,13 +153,13 @@ func (c *Capture) noteDDL(gtid, statement string) {
 // totals when it is committed: what is aborted is published again.
 type counts struct{ rows, applied, transactions int64 }
 
-// count adds a published transaction to the open Kafka transaction's counts.
-func (s *session) count(txn *transaction) {
-	s.published.transactions++
+// add counts a published transaction.
+func (c *counts) add(txn *transaction) {
+	c.transactions++
 	if txn.marked {
-		s.published.applied += txn.total
+		c.applied += txn.total
 	} else {
-		s.published.rows += txn.total
+		c.rows += txn.total
 	}
 }
 

@@ -12,16 +12,16 @@ import (
 // it must count once.
 func TestOnlyCommittedIsCounted(t *testing.T) {
 	c := New(Config{Process: &config.Process{Region: "east"}, Log: slog.New(slog.DiscardHandler)})
-	begin := func() *session {
+	begin := func() *publishing {
 		position, err := binlog.ParsePosition("mysql", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &session{c: c, position: position}
+		return &publishing{c: c, position: position}
 	}
-	publish := func(s *session) {
-		s.count(&transaction{total: 3})
-		s.count(&transaction{total: 2, marked: true})
+	publish := func(s *publishing) {
+		s.published.add(&transaction{total: 3})
+		s.published.add(&transaction{total: 2, marked: true})
 	}
 	aborted := begin()
 	publish(aborted)

@@ -14,15 +14,15 @@ import (
 // (TRUNCATE, DROP, RENAME) would let the regions drift apart: capture stops at
 // exactly that statement, until the operator has run it in the other regions
 // and accepts it by its GTID.
-func (s *session) ddl(ev *binlog.Event) error {
+func (c *Capture) ddl(ev *binlog.Event) error {
 	statement := parseDDL(ev.Schema, ev.Statement, ev.Escapes)
-	if !statement.touches(s.c.cfg.Captured, s.c.cfg.CapturedIn) {
+	if !statement.touches(c.cfg.Captured, c.cfg.CapturedIn) {
 		return nil
 	}
 	gtid := ev.GTID.String()
-	s.c.noteDDL(gtid, ev.Statement)
-	if !statement.removesRows || slices.Contains(s.c.cfg.AcceptDDL, gtid) {
-		s.c.cfg.Log.Warn("statement on a captured table", "gtid", gtid, "statement", ev.Statement)
+	c.noteDDL(gtid, ev.Statement)
+	if !statement.removesRows || slices.Contains(c.cfg.AcceptDDL, gtid) {
+		c.cfg.Log.Warn("statement on a captured table", "gtid", gtid, "statement", ev.Statement)
 		return nil
 	}
 	return supervise.Permanent(fmt.Errorf("statement on a captured table that removes rows without saying which: %s; mend: run it in the other regions too, then restart with --accept-ddl %s", ev.Statement, gtid))

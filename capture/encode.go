@@ -2,8 +2,8 @@ package capture
 
 import (
 	"context"
+	"fmt"
 	"slices"
-	"time"
 
 	"duplex/capture/binlog"
 	"duplex/schemas"
@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// encoder turns row events into records. One goroutine uses it; its buffers
+// encoder turns row images into records. Each worker has its own; its buffers
 // are reused from row to row.
 type encoder struct {
 	arena         arena
@@ -22,34 +22,64 @@ type encoder struct {
 	keyAfter      []binlog.Span
 	// exactBefore and exactAfter have what the rows can't hold.
 	exactBefore, exactAfter schemas.Exact
+	source                  schemas.Source
 	change                  schemas.Change
 }
 
-// rows produces the changes of a row event, in order.
-func (e *encoder) rows(ctx context.Context, t *table, ev *binlog.RowsEvent, txn *transaction, p *publisher) error {
-	images := ev.Images
-	n := t.version.Decoder.KeyLen()
+// encode is a worker: it encodes the rows of one chunk after the other.
+func encode(ctx context.Context, in <-chan *chunk) error {
+	var e encoder
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case c := <-in:
+			e.chunk(c)
+			close(c.done)
+		}
+	}
+}
+
+// chunk encodes the rows of a chunk, up to a step that can't be.
+func (e *encoder) chunk(c *chunk) {
+	for i := range c.steps {
+		st := &c.steps[i]
+		if st.rows != nil && st.err == nil {
+			st.err = e.rows(c, st)
+		}
+		st.last = len(c.records)
+		if st.err != nil {
+			return
+		}
+	}
+}
+
+// rows encodes the changes of a row event, in order.
+func (e *encoder) rows(c *chunk, st *step) error {
+	n := st.table.version.Decoder.KeyLen()
 	e.keyBefore, e.keyAfter = slices.Grow(e.keyBefore[:0], n)[:n], slices.Grow(e.keyAfter[:0], n)[:n]
-	e.change.NowMicros = time.Now().UnixMicro()
-	for row := 0; len(images) > 0; row++ {
+	e.source = st.txn.source
+	e.source.File, e.source.Pos = st.rows.File, st.rows.Pos
+	e.change.Source = &e.source
+	images := st.rows.Images
+	for e.source.Row = 0; len(images) > 0; e.source.Row++ {
 		var err error
-		txn.source.Row = row
-		if images, err = e.row(ctx, t, ev, images, txn, p); err != nil {
-			return err
+		if images, err = e.row(c, st, images); err != nil {
+			return supervise.Permanent(fmt.Errorf("transaction %s at %s:%d: %w", st.txn.gtid, st.rows.File, st.rows.Pos, err))
 		}
 	}
 	return nil
 }
 
-// row produces what one row became. An update that changes the primary key is
+// row encodes what one row became. An update that changes the primary key is
 // published as a delete and an insert, as Debezium does: each record's key is
 // then that of the row it speaks of.
-func (e *encoder) row(ctx context.Context, t *table, ev *binlog.RowsEvent, images []byte, txn *transaction, p *publisher) (rest []byte, err error) {
-	d := t.version.Decoder
+func (e *encoder) row(c *chunk, st *step, images []byte) (rest []byte, err error) {
+	d, ev := st.table.version.Decoder, st.rows
 	var before, after []byte
 	if ev.Op != binlog.Insert {
 		if before, images, err = d.Decode(e.before[:0], images, ev.Present, e.keyBefore, &e.exactBefore); err != nil {
-			return nil, supervise.Permanent(err)
+			return nil, err
 		}
 		e.before = before
 	}
@@ -59,46 +89,53 @@ func (e *encoder) row(ctx context.Context, t *table, ev *binlog.RowsEvent, image
 			present = ev.PresentAfter
 		}
 		if after, images, err = d.Decode(e.after[:0], images, present, e.keyAfter, &e.exactAfter); err != nil {
-			return nil, supervise.Permanent(err)
+			return nil, err
 		}
 		e.after = after
 	}
 	switch {
 	case ev.Op == binlog.Update && !d.SameKey(before, e.keyBefore, &e.exactBefore, after, e.keyAfter, &e.exactAfter):
-		if err := e.remove(ctx, t, before, txn, p); err != nil {
-			return nil, err
-		}
-		return images, e.produce(ctx, t, 'c', nil, after, after, e.keyAfter, txn, p)
+		e.remove(c, st, before)
+		e.put(c, st, 'c', nil, after, after, e.keyAfter)
 	case ev.Op == binlog.Delete:
-		return images, e.remove(ctx, t, before, txn, p)
+		e.remove(c, st, before)
 	default:
-		return images, e.produce(ctx, t, byte(ev.Op), before, after, after, e.keyAfter, txn, p)
+		e.put(c, st, byte(ev.Op), before, after, after, e.keyAfter)
 	}
+	return images, nil
 }
 
-// remove produces a delete and its tombstone, which lets Kafka compact the
-// key away.
-func (e *encoder) remove(ctx context.Context, t *table, before []byte, txn *transaction, p *publisher) error {
-	if err := e.produce(ctx, t, 'd', before, nil, before, e.keyBefore, txn, p); err != nil {
-		return err
-	}
-	tombstone := e.record(t, before, e.keyBefore, txn)
-	return p.produce(ctx, tombstone)
+// remove adds a delete and its tombstone, which lets Kafka compact the key
+// away.
+func (e *encoder) remove(c *chunk, st *step, before []byte) {
+	e.put(c, st, 'd', before, nil, before, e.keyBefore)
+	c.records = append(c.records, encoded{record: e.record(st, before, e.keyBefore)})
 }
 
-func (e *encoder) produce(ctx context.Context, t *table, op byte, before, after, keyed []byte, key []binlog.Span, txn *transaction, p *publisher) error {
-	r := e.record(t, keyed, key, txn)
-	txn.total++
-	t.rows++
-	t.counts[r.Partition]++
-	c := &e.change
-	c.Op, c.Before, c.After, c.Source = op, before, after, &txn.source
-	c.TxID, c.TotalOrder, c.CollectionOrder = txn.gtid, txn.total, t.rows
+// put adds a change. The end of its value depends on the changes ahead of it:
+// publishing writes it, into room that is left here.
+func (e *encoder) put(c *chunk, st *step, op byte, before, after, keyed []byte, key []binlog.Span) {
+	r := e.record(st, keyed, key)
 	if exact := schemas.AppendExact(nil, exactOf(before, &e.exactBefore), exactOf(after, &e.exactAfter)); exact != nil {
 		r.Headers = append(slices.Clip(r.Headers), kgo.RecordHeader{Key: topics.HeaderExact, Value: exact})
 	}
-	r.Value = e.arena.keep(t.envelope.Append(schemas.AppendHeader(e.arena.buffer(), t.valueID), c))
-	return p.produce(ctx, r)
+	e.change.Before, e.change.After = before, after
+	value := st.table.envelope.AppendHead(schemas.AppendHeader(e.arena.buffer(), st.table.valueID), &e.change)
+	end, room := len(value), schemas.MaxTail(st.txn.gtid)
+	r.Value = e.arena.keep(slices.Grow(value, room)[:end+room])[:end]
+	c.records = append(c.records, encoded{r, op})
+}
+
+// record returns a record without a value, keyed by the key columns of row.
+func (e *encoder) record(st *step, row []byte, key []binlog.Span) *kgo.Record {
+	buf := schemas.AppendHeader(e.arena.buffer(), st.table.keyID)
+	for _, span := range key {
+		buf = append(buf, row[span.From:span.To]...)
+	}
+	r := e.arena.record()
+	r.Topic, r.Key, r.Headers = st.table.topic, e.arena.keep(buf), st.txn.headers
+	r.Partition = st.table.partition(r)
+	return r
 }
 
 // exactOf leaves out what belongs to a row that the record doesn't have.
@@ -107,16 +144,4 @@ func exactOf(row []byte, exact *schemas.Exact) *schemas.Exact {
 		return nil
 	}
 	return exact
-}
-
-// record returns a record without a value, keyed by the key columns of row.
-func (e *encoder) record(t *table, row []byte, key []binlog.Span, txn *transaction) *kgo.Record {
-	buf := schemas.AppendHeader(e.arena.buffer(), t.keyID)
-	for _, span := range key {
-		buf = append(buf, row[span.From:span.To]...)
-	}
-	r := e.arena.record()
-	r.Topic, r.Key, r.Headers = t.topic, e.arena.keep(buf), txn.headers
-	r.Partition = t.partition(r)
-	return r
 }

@@ -12,9 +12,9 @@ import (
 
 // restore sets where to read on and what the stamps follow: as saved, or, for
 // a region captured for the first time, the server's present position.
-func (s *session) restore(ctx context.Context, server *mysql.Server) error {
+func (s *publishing) restore(ctx context.Context, server *mysql.Server) error {
 	cfg := s.c.cfg.Process
-	s.stamper = stamper{region: cfg.Region}
+	s.numbers = stamper{region: cfg.Region}
 	saved, err := s.positions.load(ctx, cfg.Kafka, cfg.Region)
 	if err != nil {
 		return err
@@ -24,10 +24,10 @@ func (s *session) restore(ctx context.Context, server *mysql.Server) error {
 		if err != nil {
 			return supervise.Permanent(err)
 		}
-		if s.stamper, err = continueNumbers(ctx, cfg.Kafka, cfg.Region); err != nil {
+		if s.numbers, err = continueNumbers(ctx, cfg.Kafka, cfg.Region); err != nil {
 			return err
 		}
-		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String(), "last_seq", s.stamper.seq)
+		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String(), "last_seq", s.numbers.seq)
 		// Saved at once: what commits from now on is never missed, whenever
 		// the first session ends.
 		return s.commit(ctx)
@@ -42,13 +42,13 @@ func (s *session) restore(ctx context.Context, server *mysql.Server) error {
 	if err := s.checkNotRewound(ctx, saved.Text, server); err != nil {
 		return err
 	}
-	s.stamper.seq, s.stamper.hlc, s.stamper.seen = saved.Seq, saved.HLC, saved.Seen
+	s.numbers.seq, s.numbers.hlc, s.numbers.seen = saved.Seq, saved.HLC, saved.Seen
 	return nil
 }
 
 // checkNotRewound refuses a server that lacks transactions published before:
 // it was restored from an older backup, or its binlogs were reset.
-func (s *session) checkNotRewound(ctx context.Context, saved string, server *mysql.Server) error {
+func (s *publishing) checkNotRewound(ctx context.Context, saved string, server *mysql.Server) error {
 	if server.Flavor != mysql.MySQL {
 		return nil
 	}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
 	"duplex/capture/binlog"
-	"duplex/internal/failpoint"
 	"duplex/mysql"
 	"duplex/queue"
 	"duplex/schemas"
@@ -18,53 +18,36 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	// queueBytes bounds what was read from the binlog and not yet published.
-	queueBytes = 16 << 20
-	// A Kafka transaction is committed when nothing more is ready, or when it
-	// has grown so large or old.
-	commitBytes = 16 << 20
-	commitAge   = time.Second
-	// appliedLinger is how long a Kafka transaction may wait for more if it
-	// holds only what apply wrote here: no region waits for that, and each
-	// commit costs the broker milliseconds of a core.
-	appliedLinger = 20 * time.Millisecond
-	// idleSave is how often a position is saved that moved without anything
-	// being published.
-	idleSave = 5 * time.Second
-	// slowCommit is when a commit that Kafka doesn't answer shows in the state.
-	slowCommit = 3 * time.Second
-)
+// queueBytes bounds what was read from the binlog and not yet stamped.
+const queueBytes = 16 << 20
 
 // session is one run of capture, from one connection to the database and one
-// to Kafka until either fails. The path of a row is: binlog.Read on one
-// goroutine, the queue, and publish on another.
+// to Kafka until either fails. Its stages are the path of a row: reading,
+// stamping, encoding on several workers, and publishing in order.
 type session struct {
-	c         *Capture
-	events    *queue.Queue[*binlog.Event]
-	position  *binlog.Position
-	stamper   stamper
-	encoder   encoder
-	publisher *publisher
-	tables    tables
-	positions *positionLog
-	spine     string
-	endID     int
-	endKeyID  int
-	endRecord schemas.End
-
-	txn    transaction
-	inTxn  bool
-	urgent bool // the open Kafka transaction holds a local change or a canary
-	moved  bool // the position, since it was last saved
-	saved  time.Time
-	headAt int64 // commit time, Unix µs, of the newest transaction in the open Kafka transaction
-
-	published counts
+	c          *Capture
+	server     *mysql.Server
+	stamping   stamping
+	pipeline   *pipeline
+	publishing publishing
 }
 
-// session runs one session of capture.
+// session runs one session of capture. Where a transaction can't be taken and
+// those before it were in the same Kafka transaction, a second one commits
+// them by themselves and then stops at exactly that one.
 func (c *Capture) session(ctx context.Context) error {
+	err := c.stream(ctx)
+	var first *unfinished
+	if errors.As(err, &first) {
+		err = c.stream(ctx)
+	}
+	if errors.As(err, &first) {
+		return first.cause
+	}
+	return err
+}
+
+func (c *Capture) stream(ctx context.Context) error {
 	server, err := c.inspect(ctx)
 	if err != nil {
 		return err
@@ -89,25 +72,40 @@ func (c *Capture) session(ctx context.Context) error {
 	if err := c.own(ctx, publisher); err != nil {
 		return err
 	}
-	s := &session{
-		c: c, publisher: publisher, positions: positions, events: queue.New[*binlog.Event](queueBytes),
-		spine: topics.Spine(cfg.Region), saved: time.Now(),
+	spine, err := newSpine(ctx, publisher.admin(), cfg.Kafka, cfg.Region, registry)
+	if err != nil {
+		return err
+	}
+	s := &session{c: c, server: server, pipeline: newPipeline()}
+	s.stamping = stamping{
+		events: queue.New[*binlog.Event](queueBytes), out: s.pipeline,
 		tables: tables{
 			region: cfg.Region, engine: cfg.Engine, version: c.cfg.Version, kafka: cfg.Kafka,
 			admin: publisher.admin(), registry: registry, known: map[*binlog.TableVersion]*table{},
 		},
 	}
-	if err := s.prepareSpine(ctx, registry); err != nil {
+	s.publishing = publishing{
+		c: c, in: s.pipeline, waiting: s.stamping.waiting,
+		publisher: publisher, positions: positions, spine: spine, saved: time.Now(),
+	}
+	if err := s.publishing.restore(ctx, server); err != nil {
 		return err
 	}
-	if err := s.restore(ctx, server); err != nil {
-		return err
-	}
-	c.queueBytes.Show(s.events.Bytes)
+	s.stamping.stamper = s.publishing.numbers
+	c.queueBytes.Show(s.stamping.events.Bytes)
 	c.service.Enter(supervise.Streaming, nil)
+	return s.run(ctx)
+}
+
+// run runs the stages until one fails.
+func (s *session) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.read(ctx, server) })
-	group.Go(func() error { return s.publish(ctx) })
+	group.Go(func() error { return s.read(ctx) })
+	group.Go(func() error { return s.stamping.run(ctx) })
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error { return encode(ctx, s.pipeline.work) })
+	}
+	group.Go(func() error { return s.publishing.run(ctx) })
 	return group.Wait()
 }
 
@@ -130,30 +128,22 @@ func (c *Capture) inspect(ctx context.Context) (*mysql.Server, error) {
 	return server, nil
 }
 
-func (s *session) prepareSpine(ctx context.Context, registry *schemas.Registry) (err error) {
-	if err := topics.EnsureSpine(ctx, s.tables.admin, s.tables.kafka, s.spine); err != nil {
-		return err
-	}
-	if s.endKeyID, err = registry.Register(ctx, s.spine+"-key", schemas.EndKeySchema); err != nil {
-		return err
-	}
-	s.endID, err = registry.Register(ctx, s.spine+"-value", schemas.EndSchema)
-	return err
-}
-
-// read turns the binlog into events for publish.
-func (s *session) read(ctx context.Context, server *mysql.Server) error {
+// read turns the binlog into events. How it ended is an event too, so that all
+// that was read before is published.
+func (s *session) read(ctx context.Context) error {
 	cfg := s.c.cfg.Process
 	tls, err := cfg.MySQL.TLSConfig()
 	if err != nil {
 		return supervise.Permanent(err)
 	}
+	events := s.stamping.events
 	err = binlog.Read(ctx, binlog.Config{
 		Engine: cfg.Engine, Address: cfg.MySQL.Address,
 		User: cfg.MySQL.User, Password: cfg.MySQL.Password.Reveal(), TLS: tls, ServerID: cfg.MySQL.ServerID,
-		Collations: collations(server), Captured: s.c.cfg.Captured, Logger: s.c.cfg.Log,
-	}, s.position, func(ev *binlog.Event) error { return s.events.Put(ctx, ev, ev.Size()) })
-	return classifyRead(err)
+		Collations: collations(s.server), Captured: s.c.cfg.Captured, Logger: s.c.cfg.Log,
+	}, s.publishing.position, func(ev *binlog.Event) error { return events.Put(ctx, ev, ev.Size()) })
+	s.stamping.ended = classifyRead(err)
+	return events.Put(ctx, nil, 0)
 }
 
 func collations(server *mysql.Server) map[uint64]binlog.Collation {
@@ -162,141 +152,6 @@ func collations(server *mysql.Server) map[uint64]binlog.Collation {
 		m[id] = binlog.Collation(c)
 	}
 	return m
-}
-
-// publish takes events in order, publishes their changes, and commits as soon
-// as nothing more is ready: low delay when quiet, large batches when busy.
-func (s *session) publish(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	var events []*binlog.Event
-	for {
-		select {
-		case <-ctx.Done():
-			return s.drain(context.Cause(ctx))
-		case <-tick.C:
-		case <-s.lingered():
-		case <-s.events.Filled():
-		}
-		events = s.events.Take(events)
-		for _, ev := range events {
-			if err := s.handle(ctx, ev); err != nil {
-				return err
-			}
-			if !s.inTxn && (s.publisher.bytes >= commitBytes || s.publisher.open && time.Since(s.publisher.since) >= commitAge) {
-				if err := s.commit(ctx); err != nil {
-					return err
-				}
-			}
-		}
-		if !s.inTxn && s.due() {
-			if err := s.commit(ctx); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// due reports whether to commit now that nothing more is ready.
-func (s *session) due() bool {
-	if !s.publisher.open {
-		return s.moved && time.Since(s.saved) >= idleSave
-	}
-	return s.urgent || time.Since(s.publisher.since) >= appliedLinger
-}
-
-// lingered receives when a Kafka transaction that isn't urgent is due.
-func (s *session) lingered() <-chan time.Time {
-	if !s.publisher.open || s.inTxn {
-		return nil
-	}
-	return time.After(time.Until(s.publisher.since.Add(appliedLinger)))
-}
-
-// drain commits the whole transactions that are published but not committed,
-// so that a stop by the operator leaves nothing to be done twice.
-func (s *session) drain(cause error) error {
-	if s.inTxn || !s.publisher.open {
-		return cause
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := s.commit(ctx); err != nil {
-		// The caller only asks for an end; the error would be lost with it.
-		s.c.cfg.Log.Warn("not committed at the stop, and published at the next start", "error", err)
-	}
-	return cause
-}
-
-func (s *session) handle(ctx context.Context, ev *binlog.Event) error {
-	switch ev.Kind {
-	case binlog.Begin:
-		s.inTxn = true
-		s.begin(ev)
-	case binlog.Marker:
-		if ev.Mark.Origin == s.stamper.region {
-			return supervise.Permanent(fmt.Errorf("transaction %s is marked as coming from %s itself: an applier of this region wrote here; mend: give each process file its own region id and database", s.txn.gtid, ev.Mark.Origin))
-		}
-		s.mark(ev.Mark)
-	case binlog.Canary:
-		s.txn.canary, s.urgent = ev.Mark.Token, true
-	case binlog.Rows:
-		return s.rows(ctx, ev.Rows)
-	case binlog.Commit:
-		return s.finish(ctx, ev)
-	case binlog.DDL:
-		return s.ddl(ev)
-	}
-	return nil
-}
-
-// finish ends a source transaction: only now does the position include it.
-func (s *session) finish(ctx context.Context, ev *binlog.Event) error {
-	if s.inTxn {
-		if err := s.end(ctx); err != nil {
-			return err
-		}
-		s.inTxn = false
-	}
-	if err := s.position.Add(ev.GTID); err != nil {
-		return supervise.Permanent(err)
-	}
-	s.moved, s.headAt = true, ev.CommitMicros
-	return nil
-}
-
-// commit publishes the position and commits the Kafka transaction with it.
-func (s *session) commit(ctx context.Context) error {
-	r, err := s.positions.record(s.stamper.region, &schemas.Position{
-		Engine: s.position.Engine(), Text: s.position.String(),
-		Seq: s.stamper.seq, HLC: s.stamper.hlc, Seen: s.stamper.seen,
-		UpdatedMillis: time.Now().UnixMilli(), Version: s.c.cfg.Version,
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.publisher.produce(ctx, r); err != nil {
-		return err
-	}
-	failpoint.Hit("capture.produced")
-	shown := make(chan struct{})
-	slow := time.AfterFunc(slowCommit, func() {
-		defer close(shown)
-		s.c.service.Enter(supervise.Retrying, fmt.Errorf("kafka at %s has not committed for %s", strings.Join(s.c.cfg.Process.Kafka.Brokers, ","), slowCommit))
-	})
-	err = s.publisher.commit(ctx)
-	if !slow.Stop() {
-		<-shown // or it might say so after what follows
-		if err == nil {
-			s.c.service.Enter(supervise.Streaming, nil)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	s.urgent, s.moved, s.saved = false, false, time.Now()
-	s.c.committed(s)
-	return nil
 }
 
 // classify marks errors of the server that waiting doesn't mend.

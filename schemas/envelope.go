@@ -64,9 +64,19 @@ type Change struct {
 // Append appends the Avro encoding of c. It doesn't allocate but for the
 // growth of dst.
 func (e *Envelope) Append(dst []byte, c *Change) []byte {
+	return AppendTail(e.AppendHead(dst, c), c)
+}
+
+// AppendHead appends the fields of c that its row alone tells: before, after
+// and source. Rows may so be encoded before those ahead of them are counted.
+func (e *Envelope) AppendHead(dst []byte, c *Change) []byte {
 	dst = appendRow(dst, c.Before)
 	dst = appendRow(dst, c.After)
-	dst = e.appendSource(dst, c.Source)
+	return e.appendSource(dst, c.Source)
+}
+
+// AppendTail appends the other fields of c after AppendHead's.
+func AppendTail(dst []byte, c *Change) []byte {
 	if c.TxID == "" {
 		dst = append(dst, 0)
 	} else {
@@ -79,6 +89,10 @@ func (e *Envelope) Append(dst []byte, c *Change) []byte {
 	dst = appendOptionalLong(dst, c.NowMicros)
 	return appendOptionalLong(dst, c.NowMicros*1000)
 }
+
+// MaxTail is the most bytes that AppendTail appends for a transaction of that
+// id: its length and six longs, two of them unions, and the op.
+func MaxTail(txID string) int { return 1 + len(txID) + 3*10 + 2 + 3*(1+10) }
 
 func appendRow(dst, row []byte) []byte {
 	if row == nil {

@@ -22,7 +22,7 @@ var (
 	// ErrJSONDepth: JSON nested deeper than the server itself allows.
 	ErrJSONDepth = errors.New("its JSON is nested deeper than 100")
 	// ErrPartialImage: the row image lacks columns.
-	ErrPartialImage = errors.New("the row image lacks columns: SET PERSIST binlog_row_image='FULL' (MariaDB: SET GLOBAL binlog_row_image='FULL', and the same in its option file), let open sessions reconnect, and take a new snapshot of the table")
+	ErrPartialImage = errors.New("the row image lacks columns; mend: SET PERSIST binlog_row_image='FULL' (MariaDB: SET GLOBAL binlog_row_image='FULL', and the same in its option file), let open sessions reconnect, and take a new snapshot of the table")
 )
 
 // ValueError says which column of which table holds a value that can't be

@@ -1,0 +1,118 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"duplex/capture/binlog"
+	"duplex/queue"
+	"duplex/supervise"
+)
+
+// stamping is the stage that follows the binlog in order and on one goroutine:
+// it stamps each transaction at its first row and finds the table of each rows
+// event. What costs time, the rows themselves, it hands on in chunks.
+type stamping struct {
+	events *queue.Queue[*binlog.Event]
+	// ended is why the reading of the binlog ended. It is set before the nil
+	// event that tells so.
+	ended   error
+	stamper stamper
+	tables  tables
+	out     *pipeline
+	// busy is set while events are neither in the queue nor in the pipeline.
+	busy atomic.Bool
+
+	txn  *transaction // the open one, if any
+	next *chunk
+}
+
+// run stamps until ctx ends. Whatever else ends the stream is a step of it, so
+// that all before it is published.
+func (s *stamping) run(ctx context.Context) error {
+	var events []*binlog.Event
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.events.Filled():
+		}
+		s.busy.Store(true)
+		events = s.events.Take(events)
+		for _, ev := range events {
+			if err := s.add(ctx, ev); err != nil {
+				return err
+			}
+		}
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+		s.busy.Store(false)
+	}
+}
+
+// add makes a step of an event.
+func (s *stamping) add(ctx context.Context, ev *binlog.Event) error {
+	if s.next == nil {
+		s.next = &chunk{done: make(chan struct{})}
+	}
+	st := s.step(ctx, ev)
+	s.next.steps = append(s.next.steps, st)
+	if st.rows != nil {
+		s.next.bytes += int64(len(st.rows.Images))
+	}
+	if s.next.full() || st.err != nil {
+		return s.flush(ctx)
+	}
+	return nil
+}
+
+func (s *stamping) flush(ctx context.Context) error {
+	c := s.next
+	if c == nil {
+		return nil
+	}
+	s.next = nil
+	return s.out.put(ctx, c)
+}
+
+func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
+	if ev == nil {
+		return step{txn: s.txn, err: s.ended}
+	}
+	st := step{kind: ev.Kind}
+	switch ev.Kind {
+	case binlog.Begin:
+		s.txn = begin(ev)
+	case binlog.Marker:
+		if ev.Mark.Origin == s.stamper.region {
+			st.err = supervise.Permanent(fmt.Errorf("transaction %s is marked as coming from %s itself: an applier of this region wrote here; mend: give each process file its own region id and database", s.txn.gtid, ev.Mark.Origin))
+			break
+		}
+		s.txn.marked = true
+		s.txn.stamp(s.stamper.applied(ev.Mark.Origin, ev.Mark.Seq, ev.Mark.HLC))
+	case binlog.Canary:
+		s.txn.canary = ev.Mark.Token
+	case binlog.Rows:
+		if !s.txn.stamped {
+			s.txn.stamp(s.stamper.local(s.txn.commit))
+		}
+		st.rows = ev.Rows
+		st.table, st.err = s.tables.of(ctx, ev.Rows.Table)
+	case binlog.Commit:
+		st.event, st.numbers = ev, s.stamper
+		st.txn, s.txn = s.txn, nil
+		return st
+	case binlog.DDL:
+		st.event = ev
+	}
+	st.txn = s.txn
+	return st
+}
+
+// waiting reports whether events are on their way to the pipeline's end. The
+// order of looks is that of the path: what moves on meanwhile is seen later.
+func (s *stamping) waiting() bool {
+	return s.events.Bytes() > 0 || s.busy.Load() || len(s.out.order) > 0
+}
