@@ -11,9 +11,6 @@ import (
 	"duplex/topics"
 )
 
-// handledCharsets are the character sets that rows are converted from and to.
-var handledCharsets = []string{"", "utf8mb4", "utf8mb3", "utf8", "ascii", "latin1", "binary"}
-
 // checkTables looks at each table of one region by itself.
 func checkTables(s *side) []Finding {
 	var found []Finding
@@ -96,10 +93,6 @@ func checkColumn(s *side, t *schemas.Table, c *schemas.Column) []Finding {
 	case strings.Contains(c.Native, "COMPRESSED"):
 		f.What = fmt.Sprintf("compressed columns (%s) aren't handled yet", c.Native)
 		f.Fix = fmt.Sprintf("-- take COMPRESSED out of the column's definition: ALTER TABLE %s MODIFY COLUMN %s …\n", quoteTable(t.DB, t.Name), mysql.QuoteIdent(c.Name))
-	case !slices.Contains(handledCharsets, c.Charset):
-		f.Code = "column-charset"
-		f.What = fmt.Sprintf("the character set %s isn't handled yet; utf8mb4, utf8mb3, ascii, latin1 and binary are", c.Charset)
-		f.Fix = fmt.Sprintf("-- this converts all columns of the table; keys may grow:\nALTER TABLE %s CONVERT TO CHARACTER SET utf8mb4;\n", quoteTable(t.DB, t.Name))
 	case slices.ContainsFunc(c.Values, func(label string) bool { return strings.ContainsRune(label, '?') }):
 		// The servers show labels in utf8mb3 only, SHOW CREATE TABLE too.
 		f.Code, f.Severity, f.What = "enum-label", Warn, "a label has a question mark, which the server also shows for a character of four bytes, such as an emoji"

@@ -280,9 +280,7 @@ func (b *Binder) appendRow(dst, row []byte) ([]byte, error) {
 		case null:
 			dst, comma = append(append(dst, comma), "NULL"...), ','
 		case c.invalid && next < len(row) && row[next] == 0:
-			// In strict mode '' and 0 are refused, but '0' is read as index 0
-			// (not by MariaDB 10.11, which has no way to write it).
-			dst, comma = append(append(dst, comma), "'0'"...), ','
+			dst, comma = append(append(append(dst, comma, '\''), c.zero...), '\''), ','
 			next++
 		default:
 			dst, next, err = c.appendLiteral(append(dst, comma), row, next)

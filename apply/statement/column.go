@@ -27,11 +27,16 @@ type column struct {
 	fold          fold
 	form          form
 	// foreign is set for text that the column keeps in another character set
-	// than the statement has.
+	// than the statement has; charset is that set.
 	foreign bool
-	// invalid is set for an ENUM that lacks the label '': there the empty
-	// string is what the server shows for index 0, a value that isn't valid.
+	charset string
+	// zero is, of an ENUM, the text that the server reads as index 0, a value
+	// that isn't valid; invalid is set if it lacks the label '': there the empty
+	// string is what the server shows for it.
+	zero    string
 	invalid bool
+	// vague is set for text of which the server may print less than it holds.
+	vague bool
 }
 
 // form tells how a text becomes a literal.
@@ -55,9 +60,16 @@ func bindColumn(f *schemas.Field, target *schemas.Table, dialect Dialect) (colum
 		nullable: t.Nullable, generated: t.Generated, form: formOf(f.Kind)}
 	if f.Kind == schemas.KindString || f.Kind == schemas.KindEnum || f.Kind == schemas.KindEnumSet || f.Kind == schemas.KindJSON {
 		c.fold = foldOf(t.Collation)
-		c.foreign = t.Charset != "utf8mb4"
+		c.foreign, c.charset = t.Charset != "utf8mb4", t.Charset
+		c.vague = c.foreign && !wholly(t.Charset, dialect)
 	}
-	c.invalid = f.Kind == schemas.KindEnum && !slices.Contains(t.Values, "") && !slices.Contains(t.Values, "0")
+	if f.Kind == schemas.KindEnum {
+		// In strict mode '' and 0 are refused, but '0' is read as index 0, and so
+		// are '00' and '000' (not by MariaDB 10.11, which has no way to write it).
+		for c.zero = "0"; slices.Contains(t.Values, c.zero); c.zero += "0" {
+		}
+		c.invalid = !slices.Contains(t.Values, "")
+	}
 	if t.Generated {
 		// Never written, but a key may be made of it.
 		return c, nil
@@ -185,6 +197,10 @@ func (c *column) appendLiteral(dst, b []byte, at int) ([]byte, int, error) {
 	if err != nil {
 		return dst, at, err
 	}
+	if c.isRaw(v) {
+		dst, err = c.appendRaw(dst, v)
+		return dst, at, err
+	}
 	if c.typ == schemas.JSON {
 		if c.kind == schemas.KindString {
 			if err := checkDocument(v); err != nil {
@@ -207,6 +223,7 @@ func (c *column) readString(b []byte, at int) ([]byte, int, error) {
 	switch {
 	case err != nil:
 		return nil, at, err
+	case c.isRaw(v):
 	case c.form == text && !utf8.Valid(v):
 		return nil, at, errors.New("the text is not valid UTF-8")
 	case c.generated:

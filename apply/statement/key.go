@@ -184,6 +184,8 @@ func (c *column) appendCoarse(dst, b []byte, at int) ([]byte, int, error) {
 		return dst, at, err
 	}
 	switch {
+	case c.isRaw(dst[mark:]):
+		dst = dst[:mark]
 	case c.kind == schemas.KindFloat || c.kind == schemas.KindDouble:
 		if string(dst[mark:]) == negativeZero {
 			dst = append(dst[:mark], dst[mark+1:]...)
@@ -227,7 +229,7 @@ func (c *column) exactEquality() bool {
 		return false
 	case schemas.KindString:
 		// CHAR has no trailing spaces that could be ignored.
-		return c.fold == foldNone || c.fold == foldSpaces && c.typ == schemas.Char
+		return !c.vague && (c.fold == foldNone || c.fold == foldSpaces && c.typ == schemas.Char)
 	}
 	return true
 }

@@ -66,13 +66,11 @@ func fill(t *testing.T, s *source, f family, r *rand.Rand, random int) (rows int
 	if f.before != "" {
 		s.exec(t, f.before)
 	}
-	create := []string{"id BIGINT UNSIGNED NOT NULL"}
 	edges := 0
-	for i, c := range f.columns {
-		create = append(create, fmt.Sprintf("c%d %s NOT NULL", i, c.definition), fmt.Sprintf("n%d %s NULL", i, c.definition))
+	for _, c := range f.columns {
 		edges = max(edges, len(c.edges))
 	}
-	s.exec(t, fmt.Sprintf("CREATE TABLE d.%s (%s, PRIMARY KEY (id))", f.name, strings.Join(create, ", ")))
+	s.exec(t, "CREATE TABLE d."+f.name+f.definition())
 	rows = edges + random
 	for row := range rows {
 		values := []string{fmt.Sprint(row)}
@@ -89,6 +87,15 @@ func fill(t *testing.T, s *source, f family, r *rand.Rand, random int) (rows int
 		s.exec(t, fmt.Sprintf("INSERT INTO d.%s VALUES (%s)", f.name, strings.Join(values, ", ")))
 	}
 	return rows
+}
+
+// definition has each column once NOT NULL and once NULL.
+func (f *family) definition() string {
+	create := []string{"id BIGINT UNSIGNED NOT NULL"}
+	for i, c := range f.columns {
+		create = append(create, fmt.Sprintf("c%d %s NOT NULL", i, c.definition), fmt.Sprintf("n%d %s NULL", i, c.definition))
+	}
+	return " (" + strings.Join(create, ", ") + ", PRIMARY KEY (id)) CHARACTER SET utf8mb4"
 }
 
 // selectRows reads the table in the binary protocol, by id.

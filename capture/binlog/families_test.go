@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"duplex/internal/testbed"
 )
 
 // family is a table of columns of one kind, with the values to put into them.
@@ -15,6 +17,12 @@ type family struct {
 	onlyMySQL, onlyMariaDB bool
 	// before is run before the table is created.
 	before string
+	// parts, if given, are the servers that have the types.
+	parts []testbed.Part
+	// notTo is a server that takes the types and not all of the values.
+	notTo testbed.Part
+	// random is how many random rows TestRoundTrip adds to the edges.
+	random int
 }
 
 // testColumn is a column definition, its edge values as SQL literals, and a

@@ -45,32 +45,17 @@ func compileJSON(meta uint16) (column, error) {
 	return column{step: stepJSON, size: size}, err
 }
 
-// stepJSON writes the text with its length before it. The length is known only
-// afterwards: room is left for as many bytes as it will most likely take, and
-// the text is moved if it takes others.
+// stepJSON writes the text with its length before it.
 func stepJSON(c *column, dst, src []byte) ([]byte, int, error) {
 	document, n, err := prefixed(src, c.size)
 	if err != nil {
 		return nil, 0, err
 	}
-	var length [binary.MaxVarintLen64]byte
-	start := len(dst)
-	guess := binary.PutVarint(length[:], int64(len(document)))
-	dst = append(dst, length[:guess]...)
+	start, guess := reserve(&dst, len(document))
 	if dst, err = appendJSON(dst, document); err != nil {
 		return nil, 0, err
 	}
-	text := len(dst) - start - guess
-	size := binary.PutVarint(length[:], int64(text))
-	if size > guess {
-		dst = append(dst, length[:size-guess]...)
-	}
-	if size != guess {
-		copy(dst[start+size:], dst[start+guess:start+guess+text])
-		dst = dst[:start+size+text]
-	}
-	copy(dst[start:], length[:size])
-	return dst, n, nil
+	return settle(dst, start, guess), n, nil
 }
 
 // appendJSON appends the text of a document.

@@ -63,8 +63,10 @@ type column struct {
 	step step
 	// rough takes over where step gives errInexact.
 	rough rough
-	// charset is the character set of a text, as the server names it.
+	// charset is the character set of a text, as the server names it, and
+	// convert turns that into UTF-8.
 	charset string
+	convert func(dst, text []byte) (out []byte, exact bool)
 	// key is the column's place in the primary key, or -1.
 	key      int
 	nullable bool
@@ -80,8 +82,11 @@ type column struct {
 	// decimal is the layout of a DECIMAL.
 	decimal packing
 	// labels are those of ENUM, each encoded as an Avro string with the
-	// empty one of index 0 first, or those of SET as they are.
+	// empty one of index 0 first, or those of SET as they are. blank is where
+	// among the table's labels '' is, -1 if it is none.
 	labels [][]byte
+	set    bool
+	blank  int
 }
 
 // step appends the Avro encoding of the value at the start of src to dst and

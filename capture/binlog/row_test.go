@@ -120,7 +120,6 @@ func TestDecodeMalformed(t *testing.T) {
 		{"ts3", "\x00\x00\x00\x01\xff\xff", ErrMalformed},
 		{"otime", "\x3c\x00\x00", ErrMalformed},
 		{"odt", "\xff\xff\xff\xff\xff\xff\xff\xff", ErrMalformed},
-		{"as", "\x01\x80", ErrCharset},
 		{"bin", "\x05abcde", ErrMalformed},
 		{"enum", "\x03", ErrMalformed},
 		{"enum", "\x00", nil},
