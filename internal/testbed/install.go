@@ -173,6 +173,8 @@ func fill(ctx context.Context, dir string, p place) error {
 		return withMaven(ctx, dir, func() error { return fetchKafka(ctx, p.dir) })
 	case RegistryApp:
 		return withMaven(ctx, dir, func() error { return fetchRegistry(ctx, p.dir) })
+	case ConnectApp:
+		return withMaven(ctx, dir, func() error { return fetchConnect(ctx, p.dir) })
 	case MySQL80:
 		if err := withMaven(ctx, dir, func() error { return fetchMySQL80(ctx, p.dir) }); err != nil {
 			return err
@@ -198,19 +200,7 @@ func fetchMySQL80(ctx context.Context, dir string) error {
 }
 
 func fetchRegistry(ctx context.Context, dir string) error {
-	file, err := fetchJar(ctx, dir, registryTar())
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := untar(f, filepath.Join(dir, "app")); err != nil {
-		return err
-	}
-	return os.Remove(file)
+	return fetchTar(ctx, dir, registryTar(), filepath.Join(dir, "app"))
 }
 
 // withMaven lets one mvn run at a time: its local repository isn't made for two writers.
@@ -226,12 +216,13 @@ func withMaven(ctx context.Context, dir string, fetch func() error) error {
 // installTools installs the Debian packages that parts need on the machine and that it lacks.
 func installTools(ctx context.Context, dir string, parts []Part) error {
 	needed := func() (packages []string) {
-		if slices.Contains(parts, KafkaJars) || slices.Contains(parts, RegistryApp) {
+		runsJava := func(p Part) bool { return p == KafkaJars || p == RegistryApp || p == ConnectApp }
+		if slices.ContainsFunc(parts, runsJava) {
 			if javaVersion(ctx) < javaAtLeast {
 				packages = append(packages, javaPackage)
 			}
 		}
-		if slices.ContainsFunc(parts, func(p Part) bool { return p == KafkaJars || p == RegistryApp || p == MySQL80 }) {
+		if slices.ContainsFunc(parts, func(p Part) bool { return runsJava(p) || p == MySQL80 }) {
 			if _, err := exec.LookPath("mvn"); err != nil {
 				packages = append(packages, mavenPackage)
 			}

@@ -14,29 +14,97 @@ import (
 	"strings"
 )
 
-// kafkaProject lists what a broker and its command line tools need; kafka itself brings no binding for its logger.
-const kafkaProject = `<project><modelVersion>4.0.0</modelVersion><groupId>testbed</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
- <dependencies>
-  <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_` + kafkaScala + `</artifactId><version>` + kafkaVersion + `</version></dependency>
-  <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>` + kafkaVersion + `</version></dependency>
-  <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>` + log4jVersion + `</version></dependency>
- </dependencies></project>
-`
-
-// fetchKafka puts Kafka's jars into dir/libs.
+// fetchKafka puts the jars of a broker and its command line tools into dir/libs; kafka itself brings no binding for its
+// logger.
 func fetchKafka(ctx context.Context, dir string) error {
-	pom := filepath.Join(dir, "pom.xml")
-	if err := os.WriteFile(pom, []byte(kafkaProject), 0o644); err != nil {
-		return err
-	}
 	if err := os.WriteFile(filepath.Join(dir, "log4j2.xml"), []byte(kafkaLogging), 0o644); err != nil {
 		return err
 	}
-	_, err := run(ctx, dir, "mvn", "-B", "-q", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+filepath.Join(dir, "libs"))
+	err := fetchWithDependencies(ctx, filepath.Join(dir, "libs"), "org.apache.kafka:kafka_"+kafkaScala+":"+kafkaVersion,
+		"org.apache.kafka:kafka-tools:"+kafkaVersion, "org.apache.logging.log4j:log4j-slf4j-impl:"+log4jVersion)
 	if err != nil {
-		return fmt.Errorf("fetching Kafka %s: %w", kafkaVersion, err)
+		return err
 	}
 	return formatTemplate(ctx, dir)
+}
+
+// fetchWithDependencies copies artifacts, given as group:artifact:version, and all they need to run into dir.
+func fetchWithDependencies(ctx context.Context, dir string, artifacts ...string) error {
+	project := `<project><modelVersion>4.0.0</modelVersion><groupId>testbed</groupId><artifactId>part</artifactId><version>1</version><packaging>pom</packaging><dependencies>`
+	for _, a := range artifacts {
+		part := strings.Split(a, ":")
+		project += "<dependency><groupId>" + part[0] + "</groupId><artifactId>" + part[1] + "</artifactId><version>" + part[2] + "</version></dependency>"
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	pom := filepath.Join(dir, "pom.xml")
+	if err := os.WriteFile(pom, []byte(project+"</dependencies></project>\n"), 0o644); err != nil {
+		return err
+	}
+	if _, err := run(ctx, dir, "mvn", "-B", "-q", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+dir); err != nil {
+		return fmt.Errorf("fetching %v: %w", artifacts, err)
+	}
+	return os.Remove(pom)
+}
+
+// fetchConnect puts Kafka Connect into dir/libs and its plugins into dir/plugins.
+func fetchConnect(ctx context.Context, dir string) error {
+	if err := os.WriteFile(filepath.Join(dir, "log4j2.xml"), []byte(kafkaLogging), 0o644); err != nil {
+		return err
+	}
+	err := fetchWithDependencies(ctx, filepath.Join(dir, "libs"), "org.apache.kafka:connect-runtime:"+kafkaVersion,
+		"org.apache.kafka:connect-json:"+kafkaVersion, "org.apache.logging.log4j:log4j-slf4j-impl:"+log4jVersion)
+	if err != nil {
+		return err
+	}
+	plugins := filepath.Join(dir, "plugins")
+	for _, j := range connectPlugins() {
+		if err := fetchTar(ctx, dir, j, plugins); err != nil {
+			return err
+		}
+	}
+	converter := filepath.Join(plugins, "converter")
+	if err := fetchWithDependencies(ctx, converter, "io.apicurio:apicurio-registry-utils-converter:"+converterVersion); err != nil {
+		return err
+	}
+	// Without this manifest Connect scans every class of every plugin, which takes 24 s and 1.3 GB instead of 4 s and 0.25 GB.
+	return zipMember(filepath.Join(converter, "services.jar"), "META-INF/services/org.apache.kafka.connect.storage.Converter", avroConverter+"\n")
+}
+
+// fetchTar unpacks j, a tar.gz, into target; dir takes it meanwhile.
+func fetchTar(ctx context.Context, dir string, j jar, target string) error {
+	file, err := fetchJar(ctx, dir, j)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := untar(f, target); err != nil {
+		return err
+	}
+	return os.Remove(file)
+}
+
+// zipMember makes a zip file (a jar) with one member.
+func zipMember(file, member, content string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	z := zip.NewWriter(f)
+	w, err := z.Create(member)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, content); err != nil {
+		return err
+	}
+	return z.Close()
 }
 
 // fetchJar copies j from Maven Central into dir and returns its path.

@@ -13,6 +13,7 @@ const (
 	MariaDB118  Part = "mariadb118"
 	KafkaJars   Part = "kafka"
 	RegistryApp Part = "registry"
+	ConnectApp  Part = "connect" // Kafka Connect with Debezium's connectors and an Avro converter
 
 	// Compiler is the C compiler that go test -race needs. It is of the machine, so AllParts leaves it out.
 	Compiler Part = "compiler"
@@ -20,7 +21,7 @@ const (
 
 // AllParts lists what `testbed install all` installs, the slowest first.
 func AllParts() []Part {
-	return []Part{KafkaJars, RegistryApp, MySQL80, AnyMySQL, MySQL97, MariaDB118, MariaDB1011}
+	return []Part{KafkaJars, RegistryApp, ConnectApp, MySQL80, AnyMySQL, MySQL97, MariaDB118, MariaDB1011}
 }
 
 // Versions of what comes from Maven. Debian's packages have the version of their suite: sid moves (9.7.4 when this was
@@ -30,9 +31,12 @@ const (
 	kafkaScala      = "2.13"
 	log4jVersion    = "2.25.4"
 	registryVersion = "3.0.9" // the last that runs on Java 17
-	javaPackage     = "openjdk-17-jre-headless"
-	javaAtLeast     = 17
-	mavenPackage    = "maven"
+	// converterVersion is that of Apicurio's Avro converter, which writes Confluent's wire format. Confluent's own isn't on
+	// Maven Central, and of Apicurio's 3.0 a parent is missing there.
+	converterVersion = "2.6.13.Final"
+	javaPackage      = "openjdk-17-jre-headless"
+	javaAtLeast      = 17
+	mavenPackage     = "maven"
 )
 
 func compilerPackages() []string { return []string{"gcc", "libc6-dev"} }
@@ -57,6 +61,28 @@ func registryTar() jar {
 	return jar{
 		artifact: "io.apicurio:apicurio-registry-app:" + registryVersion + ":tar.gz:all",
 		file:     "apicurio-registry-app-" + registryVersion + "-all.tar.gz",
+	}
+}
+
+// DebeziumVersion is that of the connector for MySQL; the JDBC sink has versions of its own, and of the connector for
+// MariaDB Maven Central has none.
+const (
+	DebeziumVersion     = "3.6.1.Final"
+	debeziumJDBCVersion = "3.6.0.Final"
+)
+
+// connectPlugins are Debezium's connectors as plugins of Kafka Connect.
+func connectPlugins() []jar {
+	plugin := func(name, version, sum string) jar {
+		return jar{
+			artifact: "io.debezium:debezium-connector-" + name + ":" + version + ":tar.gz:plugin",
+			file:     "debezium-connector-" + name + "-" + version + "-plugin.tar.gz",
+			sha256:   sum,
+		}
+	}
+	return []jar{
+		plugin("mysql", DebeziumVersion, "1dfd80c86e204406c5d886836da1f022e4955bc3900c0491b892c22c8b901af2"),
+		plugin("jdbc", debeziumJDBCVersion, "c23af8d416f0f801ffb0271b1a8fd9b5360ff8d66b0dd650e066bb56ecfddc05"),
 	}
 }
 

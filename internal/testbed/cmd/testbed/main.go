@@ -1,6 +1,6 @@
 // Command testbed installs the real servers that Duplex is tested with, and runs a set of them to try things by hand.
 //
-//	testbed install [mysql mysql97 mysql80 mariadb1011 mariadb118 kafka registry compiler all]
+//	testbed install [mysql mysql97 mysql80 mariadb1011 mariadb118 kafka registry connect compiler all]
 //	testbed up
 package main
 
