@@ -95,27 +95,50 @@ func (e *encoder) row(c *chunk, st *step, images []byte) (rest []byte, err error
 	}
 	switch {
 	case ev.Op == binlog.Update && !d.SameKey(before, e.keyBefore, &e.exactBefore, after, e.keyAfter, &e.exactAfter):
-		e.remove(c, st, before)
-		e.put(c, st, 'c', nil, after, after, e.keyAfter)
+		if err := e.move(c, st, before, after); err != nil {
+			return nil, err
+		}
 	case ev.Op == binlog.Delete:
 		e.remove(c, st, before)
 	default:
-		e.put(c, st, byte(ev.Op), before, after, after, e.keyAfter)
+		e.put(c, st, byte(ev.Op), before, after, e.record(st, after, e.keyAfter))
 	}
 	return images, nil
+}
+
+// move adds a delete with its tombstone and an insert, each with the other's
+// key in a header.
+func (e *encoder) move(c *chunk, st *step, before, after []byte) error {
+	from := e.record(st, before, e.keyBefore)
+	to := e.record(st, after, e.keyAfter)
+	oldKey, err := st.table.key.AppendStruct(nil, from.Key[schemas.HeaderBytes:])
+	if err != nil {
+		return err
+	}
+	newKey, err := st.table.key.AppendStruct(nil, to.Key[schemas.HeaderBytes:])
+	if err != nil {
+		return err
+	}
+	from.Headers = append(slices.Clip(from.Headers), kgo.RecordHeader{Key: topics.HeaderNewKey, Value: newKey})
+	to.Headers = append(slices.Clip(to.Headers), kgo.RecordHeader{Key: topics.HeaderOldKey, Value: oldKey})
+	tombstone := e.record(st, before, e.keyBefore)
+	tombstone.Headers = from.Headers
+	e.put(c, st, 'd', before, nil, from)
+	c.records = append(c.records, encoded{record: tombstone})
+	e.put(c, st, 'c', nil, after, to)
+	return nil
 }
 
 // remove adds a delete and its tombstone, which lets Kafka compact the key
 // away.
 func (e *encoder) remove(c *chunk, st *step, before []byte) {
-	e.put(c, st, 'd', before, nil, before, e.keyBefore)
+	e.put(c, st, 'd', before, nil, e.record(st, before, e.keyBefore))
 	c.records = append(c.records, encoded{record: e.record(st, before, e.keyBefore)})
 }
 
 // put adds a change. The end of its value depends on the changes ahead of it:
 // publishing writes it, into room that is left here.
-func (e *encoder) put(c *chunk, st *step, op byte, before, after, keyed []byte, key []binlog.Span) {
-	r := e.record(st, keyed, key)
+func (e *encoder) put(c *chunk, st *step, op byte, before, after []byte, r *kgo.Record) {
 	if exact := schemas.AppendExact(nil, exactOf(before, &e.exactBefore), exactOf(after, &e.exactAfter)); exact != nil {
 		r.Headers = append(slices.Clip(r.Headers), kgo.RecordHeader{Key: topics.HeaderExact, Value: exact})
 	}

@@ -140,7 +140,7 @@ func (s *session) read(ctx context.Context) error {
 	err = binlog.Read(ctx, binlog.Config{
 		Engine: cfg.Engine, Address: cfg.MySQL.Address,
 		User: cfg.MySQL.User, Password: cfg.MySQL.Password.Reveal(), TLS: tls, ServerID: cfg.MySQL.ServerID,
-		Collations: collations(s.server), Captured: s.c.cfg.Captured, Logger: s.c.cfg.Log,
+		Collations: collations(s.server), Captured: s.c.cfg.Captured, Describe: s.describe(ctx), Logger: s.c.cfg.Log,
 	}, s.publishing.position, func(ev *binlog.Event) error { return events.Put(ctx, ev, ev.Size()) })
 	s.stamping.ended = classifyRead(err)
 	return events.Put(ctx, nil, 0)

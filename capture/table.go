@@ -3,10 +3,12 @@ package capture
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"duplex/capture/binlog"
 	"duplex/change"
 	"duplex/config"
+	"duplex/mysql"
 	"duplex/schemas"
 	"duplex/supervise"
 	"duplex/topics"
@@ -25,6 +27,7 @@ type table struct {
 	keyID       int
 	valueID     int
 	envelope    *schemas.Envelope
+	key         *schemas.Record
 
 	// In the transaction being published: changes by partition, and in all.
 	counts []int64
@@ -69,6 +72,10 @@ func (t *tables) publish(ctx context.Context, v *binlog.TableVersion) (*table, e
 	if err != nil {
 		return nil, supervise.Permanent(err)
 	}
+	key, err := schemas.ParseKey(keySchema)
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
 	valueSchema, err := schemas.EnvelopeSchema(v.Table, t.region, t.engine)
 	if err != nil {
 		return nil, supervise.Permanent(err)
@@ -90,6 +97,27 @@ func (t *tables) publish(ctx context.Context, v *binlog.TableVersion) (*table, e
 		partitions: int(partitions), counts: make([]int64, partitions),
 		partitioner: kgo.StickyKeyPartitioner(nil).ForTopic(topic),
 		keyID:       keyID, valueID: valueID,
-		envelope: schemas.NewEnvelope(v.Table, t.region, t.engine, t.version),
+		envelope: schemas.NewEnvelope(v.Table, t.region, t.engine, t.version), key: key,
 	}, nil
+}
+
+// describe returns what asks the server for the rest of a table's definition.
+// The server shows the table as it is now, which may be later than the binlog
+// that is read; only what a schema says besides the values depends on it.
+func (s *session) describe(ctx context.Context) func(*schemas.Table) error {
+	return func(t *schemas.Table) error {
+		db, err := mysql.Open(s.c.cfg.Process.MySQL, mysql.Reading)
+		if err != nil {
+			return supervise.Permanent(err)
+		}
+		defer db.Close()
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		now, err := mysql.LoadColumns(ctx, db, t.DB, t.Name)
+		if err != nil {
+			return classify(err)
+		}
+		t.Complete(now)
+		return nil
+	}
 }

@@ -30,7 +30,7 @@ type transaction struct {
 // begin starts a transaction; its stamp is given by its first row.
 func begin(ev *binlog.Event) *transaction {
 	t := &transaction{gtid: ev.GTID.String(), commit: time.UnixMicro(ev.CommitMicros)}
-	t.source = schemas.Source{TsMicros: ev.CommitMicros, ServerID: ev.ServerID, GTID: t.gtid}
+	t.source = schemas.Source{TsMicros: ev.CommitMicros, ServerID: ev.ServerID, Thread: ev.Thread, GTID: t.gtid}
 	return t
 }
 

@@ -2,7 +2,9 @@ package mysql
 
 import (
 	"database/sql"
+	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"duplex/schemas"
@@ -14,7 +16,8 @@ type columnRow struct {
 	octets, precision, scale, fraction   sql.NullInt64
 	charset, collation                   string
 	extra, generation                    string
-	hasDefault                           bool
+	preset                               sql.NullString // COLUMN_DEFAULT
+	maria                                bool
 }
 
 // dataTypes maps DATA_TYPE; it is never written. What isn't here (MariaDB's
@@ -44,13 +47,17 @@ func (r *columnRow) column() (schemas.Column, error) {
 		Collation: r.collation,
 		// EXTRA also says DEFAULT_GENERATED, of a default that is an expression.
 		Generated: r.generation != "",
-		Default:   r.hasDefault || strings.Contains(r.extra, "auto_increment") || strings.Contains(r.extra, "DEFAULT_GENERATED"),
+		Default:   r.preset.Valid && !(r.maria && r.preset.String == "NULL") || strings.Contains(r.extra, "auto_increment") || strings.Contains(r.extra, "DEFAULT_GENERATED"),
 		Invisible: strings.Contains(r.extra, "INVISIBLE"),
 		Native:    r.columnType,
 	}
+	c.Literal = r.literal(c.Type)
 	switch c.Type {
 	case schemas.TinyInt, schemas.SmallInt, schemas.MediumInt, schemas.Int, schemas.BigInt, schemas.Float, schemas.Double:
 		c.Unsigned = strings.Contains(r.columnType, " unsigned")
+		if c.Type == schemas.Float && r.scale.Valid { // FLOAT(M,D)
+			c.Precision, c.Scale = int(r.precision.Int64), int(r.scale.Int64)
+		}
 	case schemas.Decimal:
 		c.Unsigned = strings.Contains(r.columnType, " unsigned")
 		c.Precision, c.Scale = int(r.precision.Int64), int(r.scale.Int64)
@@ -67,6 +74,38 @@ func (r *columnRow) column() (schemas.Column, error) {
 		}
 	}
 	return c, nil
+}
+
+// literal returns the default as schemas.Column.Literal has it. MySQL shows
+// literals without quotes and tells expressions in EXTRA; MariaDB writes both as
+// they stand in the definition.
+func (r *columnRow) literal(t schemas.Type) *string {
+	text := r.preset.String
+	now := strings.HasPrefix(strings.ToUpper(text), "CURRENT_TIMESTAMP")
+	switch {
+	case !r.preset.Valid || r.generation != "":
+		return nil
+	case now && (t == schemas.Timestamp || t == schemas.DateTime):
+		text = "CURRENT_TIMESTAMP"
+	case strings.Contains(r.extra, "DEFAULT_GENERATED"):
+		return nil
+	case r.maria && strings.HasPrefix(text, "x'"): // since 11
+		text = "0x" + strings.TrimSuffix(text[2:], "'")
+	case r.maria && strings.HasPrefix(text, "'"):
+		unquoted, rest, ok := quotedPrefix(text)
+		if !ok || rest != "" {
+			return nil
+		}
+		text = unquoted
+		if t == schemas.Binary || t == schemas.VarBinary || t == schemas.Blob {
+			text = "0x" + hex.EncodeToString([]byte(text))
+		}
+	case r.maria:
+		if _, err := strconv.ParseFloat(text, 64); err != nil && !strings.HasPrefix(text, "b'") {
+			return nil // NULL, or an expression
+		}
+	}
+	return &text
 }
 
 // parseLabels reads the labels out of enum('a','it”s') or set(…). The server

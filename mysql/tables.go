@@ -37,7 +37,7 @@ func LoadTables(ctx context.Context, db *sql.DB, match func(db, table string) bo
 	if len(l.tables) == 0 {
 		return nil, nil
 	}
-	if err := l.readColumns(ctx, conn); err != nil {
+	if err := l.readColumns(ctx, conn, ""); err != nil {
 		return nil, fmt.Errorf("reading columns: %w", err)
 	}
 	if err := l.readKeys(ctx, conn); err != nil {
@@ -67,16 +67,36 @@ func (l *loader) readTables(ctx context.Context, conn *sql.Conn, match func(db, 
 	})
 }
 
-func (l *loader) readColumns(ctx context.Context, conn *sql.Conn) error {
+// LoadColumns returns one table with its columns alone, nil if the server
+// doesn't show it.
+func LoadColumns(ctx context.Context, db *sql.DB, schema, table string) (*schemas.Table, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err // a *ConnectError says all
+	}
+	defer conn.Close()
+	t := &schemas.Table{DB: schema, Name: table}
+	l := &loader{byName: map[[2]string]*schemas.Table{{schema, table}: t}}
+	if err := l.readColumns(ctx, conn, " AND TABLE_SCHEMA = ? AND TABLE_NAME = ?", schema, table); err != nil {
+		return nil, fmt.Errorf("reading columns of %s: %w", t, err)
+	}
+	if len(t.Columns) == 0 {
+		return nil, nil
+	}
+	return t, nil
+}
+
+// readColumns reads the columns of all tables, or of those of a condition.
+func (l *loader) readColumns(ctx context.Context, conn *sql.Conn, condition string, args ...any) error {
 	return each(ctx, conn, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE,"+
 		" CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION,"+
-		" COALESCE(CHARACTER_SET_NAME, ''), COALESCE(COLLATION_NAME, ''), EXTRA, COALESCE(GENERATION_EXPRESSION, ''), COALESCE(COLUMN_DEFAULT, 'NULL') <> 'NULL'"+ // MariaDB says NULL in letters
-		" FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN "+systemSchemas+
+		" COALESCE(CHARACTER_SET_NAME, ''), COALESCE(COLLATION_NAME, ''), EXTRA, COALESCE(GENERATION_EXPRESSION, ''), COLUMN_DEFAULT, VERSION() LIKE '%MariaDB%'"+
+		" FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN "+systemSchemas+condition+
 		" ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION", func(rows *sql.Rows) error {
 		var db, table string
 		var c columnRow
 		if err := rows.Scan(&db, &table, &c.name, &c.dataType, &c.columnType, &c.nullable, &c.octets,
-			&c.precision, &c.scale, &c.fraction, &c.charset, &c.collation, &c.extra, &c.generation, &c.hasDefault); err != nil {
+			&c.precision, &c.scale, &c.fraction, &c.charset, &c.collation, &c.extra, &c.generation, &c.preset, &c.maria); err != nil {
 			return err
 		}
 		t := l.byName[[2]string{db, table}]
@@ -89,7 +109,7 @@ func (l *loader) readColumns(ctx context.Context, conn *sql.Conn) error {
 		}
 		t.Columns = append(t.Columns, column)
 		return nil
-	})
+	}, args...)
 }
 
 // readKeys reads the primary and the unique keys. A part without a column is
@@ -139,8 +159,8 @@ func addKeyPart(t *schemas.Table, index string, column sql.NullString, prefix bo
 }
 
 // each runs the query and hands every row to f.
-func each(ctx context.Context, conn *sql.Conn, query string, f func(*sql.Rows) error) error {
-	rows, err := conn.QueryContext(ctx, query)
+func each(ctx context.Context, conn *sql.Conn, query string, f func(*sql.Rows) error, args ...any) error {
+	rows, err := conn.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

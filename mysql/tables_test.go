@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -39,14 +40,14 @@ func TestLoadTables(t *testing.T) {
 		if len(tables) != 3 || tables[0].Name != "order`s" || tables[1].Name != "plain" || tables[2].Name != "prefixed" {
 			t.Fatalf("tables: %v", tables)
 		}
-		general := "utf8mb4_general_ci"
+		general, now := "utf8mb4_general_ci", "CURRENT_TIMESTAMP"
 		want := []schemas.Column{
 			{Name: "b", Type: schemas.Int}, {Name: "a", Type: schemas.BigInt, Unsigned: true}, {Name: "ti", Type: schemas.TinyInt},
 			{Name: "sm", Type: schemas.SmallInt, Unsigned: true, Nullable: true}, {Name: "me", Type: schemas.MediumInt, Nullable: true},
 			{Name: "de", Type: schemas.Decimal, Unsigned: true, Nullable: true, Precision: 65, Scale: 30},
 			{Name: "fl", Type: schemas.Float, Nullable: true}, {Name: "do", Type: schemas.Double, Nullable: true}, {Name: "bi", Type: schemas.Bit, Nullable: true, Length: 17},
 			{Name: "ye", Type: schemas.Year, Nullable: true}, {Name: "da", Type: schemas.Date, Nullable: true}, {Name: "tm", Type: schemas.Time, Nullable: true, Scale: 3},
-			{Name: "dt", Type: schemas.DateTime, Nullable: true, Scale: 6, Default: true}, {Name: "ts", Type: schemas.Timestamp, Nullable: true},
+			{Name: "dt", Type: schemas.DateTime, Nullable: true, Scale: 6, Default: true, Literal: &now}, {Name: "ts", Type: schemas.Timestamp, Nullable: true},
 			{Name: "ch", Type: schemas.Char, Nullable: true, Length: 40, Charset: "utf8mb4", Collation: general},
 			{Name: "vc", Type: schemas.VarChar, Nullable: true, Length: 20, Default: true, Charset: "latin1", Collation: "latin1_bin"},
 			{Name: "tt", Type: schemas.Text, Nullable: true, Charset: "utf8mb4", Collation: general},
@@ -82,6 +83,55 @@ func TestLoadTables(t *testing.T) {
 		}
 		if p := tables[2]; !reflect.DeepEqual(p.Key, []int{0}) || len(p.Unique) != 1 || p.Unique[0].Name != "PRIMARY" || !p.Unique[0].Partial {
 			t.Errorf("prefixed: %+v", p)
+		}
+	})
+}
+
+// The servers show defaults in different ways, which LoadColumns evens out.
+func TestLiteralDefaults(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *testbed.MySQL) {
+		columns := []struct{ definition, want string }{ // want: "-" without a literal
+			{"INT NOT NULL", "-"}, {"INT DEFAULT NULL", "-"}, {"INT DEFAULT -7", "-7"}, {"INT DEFAULT (1 + 1)", "-"},
+			{"DECIMAL(10,2) DEFAULT 1.5", "1.50"}, {"DOUBLE DEFAULT 0.25", "0.25"}, {"BIT(4) DEFAULT b'101'", "b'101'"},
+			{"VARCHAR(20) DEFAULT 'NULL'", "NULL"}, {"VARCHAR(20) DEFAULT ''", ""}, {`VARCHAR(20) DEFAULT 'it''s "\\"\n'`, "it's \"\\\"\n"}, {"VARCHAR(40) DEFAULT (UUID())", "-"},
+			{"VARCHAR(20) DEFAULT 'current_timestamp()'", "current_timestamp()"},
+			{"VARBINARY(9) DEFAULT 'ab'", "0x6162"}, {"ENUM('a','b') DEFAULT 'b'", "b"},
+			{"DATE DEFAULT '2020-02-29'", "2020-02-29"}, {"TIME(3) DEFAULT '-01:00:00'", "-01:00:00.000"}, {"DATETIME DEFAULT NOW() ON UPDATE NOW()", "CURRENT_TIMESTAMP"},
+			{"TIMESTAMP NULL DEFAULT '2020-02-29 01:02:03'", "2020-02-29 01:02:03"}, {"INT AS (1) STORED", "-"}, {"FLOAT(7,2) DEFAULT 2.5", "2.50"},
+		}
+		var definitions []string
+		for i, c := range columns {
+			definitions = append(definitions, fmt.Sprintf("c%d %s", i, c.definition))
+		}
+		session, err := server.DB().Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		for _, s := range []string{"CREATE DATABASE shop", "SET time_zone = '+00:00'", "CREATE TABLE shop.t (" + strings.Join(definitions, ", ") + ")"} {
+			if _, err := session.ExecContext(t.Context(), s); err != nil {
+				t.Fatalf("%s: %v", s, err)
+			}
+		}
+		db := open(t, plainConfig(server), mysql.Reading)
+		table, err := mysql.LoadColumns(t.Context(), db, "shop", "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range columns {
+			got := "-"
+			if l := table.Columns[i].Literal; l != nil {
+				got = *l
+			}
+			if got != c.want {
+				t.Errorf("%s: got %s, want %s (column %+v)", c.definition, got, c.want, table.Columns[i])
+			}
+		}
+		if f := table.Columns[len(columns)-1]; f.Precision != 7 || f.Scale != 2 {
+			t.Errorf("FLOAT(7,2) has precision %d, scale %d", f.Precision, f.Scale)
+		}
+		if none, err := mysql.LoadColumns(t.Context(), db, "shop", "absent"); none != nil || err != nil {
+			t.Errorf("a table that isn't there: %v, %v", none, err)
 		}
 	})
 }

@@ -117,6 +117,9 @@ func ReadBytes(b []byte, at int) (v []byte, next int, err error) {
 	return b[at:end:end], end, nil
 }
 
+// HeaderBytes is the length of what AppendHeader appends.
+const HeaderBytes = 5
+
 // AppendHeader appends Confluent's framing: a zero byte and the id under which
 // the registry knows the schema.
 func AppendHeader(dst []byte, schemaID int) []byte {

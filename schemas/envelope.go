@@ -31,6 +31,8 @@ type Source struct {
 	// TsMicros is the commit time in the origin, Unix microseconds.
 	TsMicros int64
 	ServerID uint32
+	// Thread is the id of the session that wrote; 0 is told as null.
+	Thread uint32
 	// GTID of the transaction; empty where the server has none.
 	GTID string
 	// File and Pos are the place of the rows event in the binlog.
@@ -119,7 +121,12 @@ func (e *Envelope) appendSource(dst []byte, s *Source) []byte {
 	dst = AppendString(dst, s.File)
 	dst = AppendLong(dst, int64(s.Pos))
 	dst = AppendLong(dst, int64(s.Row))
-	dst = append(dst, 0, 0) // thread, query
+	if s.Thread == 0 {
+		dst = append(dst, 0)
+	} else {
+		dst = appendOptionalLong(dst, int64(s.Thread))
+	}
+	dst = append(dst, 0) // query
 	if s.Stamp.Origin == "" {
 		return append(dst, 0, 0, 0)
 	}

@@ -58,7 +58,8 @@ type Column struct {
 	// Length is the declared length: bytes for BINARY and VARBINARY and, since
 	// TABLE_MAP knows only these, for CHAR and VARCHAR too; bits for BIT.
 	Length int
-	// Precision and Scale are those of DECIMAL; Scale is also the number of
+	// Precision and Scale are those of DECIMAL, and the M and D of FLOAT(M,D),
+	// which only information_schema tells; Scale is also the number of
 	// fractional digits of seconds of TIME, DATETIME and TIMESTAMP.
 	Precision, Scale int
 	// Charset is the character set of CHAR, VARCHAR, TEXT, ENUM and SET;
@@ -71,6 +72,11 @@ type Column struct {
 	// Default is set where the server fills in a value if a statement leaves
 	// the column out: DEFAULT, AUTO_INCREMENT. Only information_schema tells.
 	Default bool
+	// Literal is the value of DEFAULT as the server writes it, without quotes:
+	// a number, a text, hexadecimal digits after 0x for BINARY, binary ones in
+	// b'' for BIT, CURRENT_TIMESTAMP. It is nil where there is no default, it is
+	// NULL, or it is an expression. Only information_schema tells.
+	Literal *string
 	// Invisible columns take part like any other.
 	Invisible bool
 	// Native is the type as the server writes it, such as "bigint unsigned";
@@ -115,3 +121,24 @@ func (t *Table) Column(name string) int {
 
 // String returns `db.table`.
 func (t *Table) String() string { return t.DB + "." + t.Name }
+
+// Complete adds to a table built from TABLE_MAP what only information_schema
+// tells and its schema depends on: defaults, and FLOAT(M,D). The definition may
+// be newer than the table, or nil if there is none now. A column that isn't in
+// it with the same type stays as it is.
+func (t *Table) Complete(newer *Table) {
+	if newer == nil {
+		return
+	}
+	for i := range t.Columns {
+		c := &t.Columns[i]
+		at := newer.Column(c.Name)
+		if at < 0 || newer.Columns[at].Type != c.Type {
+			continue
+		}
+		c.Literal = newer.Columns[at].Literal
+		if c.Type == Float {
+			c.Precision, c.Scale = newer.Columns[at].Precision, newer.Columns[at].Scale
+		}
+	}
+}

@@ -122,16 +122,29 @@ func appendColumns(b []byte, t *Table, cols []Column) ([]byte, error) {
 			b = append(b, ',')
 		}
 		b = appendJSON(append(b, `{"name":`...), name)
-		b = append(b, `,"type":`...)
-		if c.Nullable {
-			b = append(b, `["null",`...)
-			b = typ.append(b)
-			b = append(b, `],"default":null}`...)
-		} else {
-			b = append(typ.append(b), '}')
-		}
+		typ.preset = preset(c)
+		b = appendField(append(b, `,"type":`...), typ, c.Nullable)
 	}
 	return append(b, ']'), nil
+}
+
+// appendField appends the type of a column, and its default. A reader that
+// resolves schemas takes a default for one of the union's first type, so a
+// column that may be NULL has null last if its default isn't NULL.
+func appendField(b []byte, typ *avroType, nullable bool) []byte {
+	switch {
+	case nullable && typ.preset == "":
+		b = typ.append(append(b, `["null",`...))
+		return append(b, `],"default":null}`...)
+	case nullable:
+		b = append(typ.append(append(b, '[')), `,"null"]`...)
+	default:
+		b = typ.append(b)
+	}
+	if typ.preset != "" {
+		b = append(append(b, `,"default":`...), typ.preset...)
+	}
+	return append(b, '}')
 }
 
 func appendConnectName(b []byte, name string) []byte {
@@ -146,11 +159,12 @@ type avroType struct {
 	connectType string
 	precision   int // of a decimal, else 0
 	scale       int
+	preset      string // the default as JSON, empty without one
 }
 
 // append appends the type; the order of its properties is the converter's.
 func (a *avroType) append(b []byte) []byte {
-	if a.name == "" && a.connectType == "" && len(a.params) == 0 {
+	if a.name == "" && a.connectType == "" && len(a.params) == 0 && a.preset == "" {
 		return appendJSON(b, a.base)
 	}
 	b = appendJSON(append(b, `{"type":`...), a.base)
@@ -171,6 +185,9 @@ func (a *avroType) append(b []byte) []byte {
 	}
 	if len(a.params) > 0 {
 		b = append(b, '}')
+	}
+	if a.preset != "" {
+		b = append(append(b, `,"connect.default":`...), a.preset...)
 	}
 	if a.name != "" {
 		b = appendJSON(append(b, `,"connect.name":`...), a.name)
@@ -217,6 +234,10 @@ func avroTypeOf(t *Table, c *Column) (*avroType, error) {
 			return decimalType(20, 0), nil
 		}
 		return &avroType{base: "long"}, nil
+	case Float:
+		if c.Precision > 0 {
+			return &avroType{base: "double"}, nil
+		}
 	case Decimal:
 		if c.Precision < 1 || c.Precision > 65 || c.Scale < 0 || c.Scale > 30 || c.Scale > c.Precision {
 			return nil, fmt.Errorf("table %s, column %q: decimal(%d,%d) is no type of MySQL", t, c.Name, c.Precision, c.Scale)

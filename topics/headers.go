@@ -15,6 +15,11 @@ const (
 	HeaderOrigin = "origin"
 	HeaderSeq    = "seq"
 	HeaderHLC    = "hlc"
+	// HeaderNewKey is on the delete and its tombstone, HeaderOldKey on the insert that an update
+	// of a primary key becomes: the other's key, as Kafka Connect writes a
+	// record into a header.
+	HeaderNewKey = "__debezium.newkey"
+	HeaderOldKey = "__debezium.oldkey"
 	// HeaderExact has, in binary, the values that Debezium's form can't hold; it
 	// is there only where one is. See schemas.Exact.
 	HeaderExact = "exact"

@@ -201,7 +201,7 @@ func (b *Binder) compileKeyTexts(table string, dialect Dialect) {
 	for i := range b.key {
 		name := quote(b.key[i].name)
 		names = append(names, name)
-		if b.key[i].kind == schemas.KindFloat {
+		if b.key[i].typ == schemas.Float || b.key[i].kind == schemas.KindFloat {
 			// As text the server rounds FLOAT to six digits; a double it prints
 			// exactly.
 			name += "+0e0"

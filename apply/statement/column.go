@@ -108,8 +108,8 @@ func fits(f *schemas.Field, t *schemas.Column, dialect Dialect) bool {
 		return t.Type == schemas.Decimal && t.Scale >= f.Scale && t.Precision-t.Scale >= f.Precision-f.Scale
 	case schemas.KindFloat:
 		return t.Type == schemas.Float || t.Type == schemas.Double
-	case schemas.KindDouble:
-		return t.Type == schemas.Double
+	case schemas.KindDouble: // FLOAT(M,D) travels as a double; appendText checks each value
+		return t.Type == schemas.Double || t.Type == schemas.Float && t.Precision > 0
 	case schemas.KindBool:
 		return t.Type == schemas.Bit
 	case schemas.KindBits:
@@ -254,7 +254,11 @@ func (c *column) appendText(dst, b []byte, at int) ([]byte, int, error) {
 		if len(b)-at < 8 {
 			return dst, at, schemas.ErrTruncated
 		}
-		dst, err := appendFloat(dst, math.Float64frombits(binary.LittleEndian.Uint64(b[at:])))
+		v := math.Float64frombits(binary.LittleEndian.Uint64(b[at:]))
+		if c.typ == schemas.Float && v != float64(float32(v)) {
+			return dst, at, errors.New("the value is of a DOUBLE, and FLOAT would round it: make the column DOUBLE here, as in the origin")
+		}
+		dst, err := appendFloat(dst, v)
 		return dst, at + 8, err
 	case schemas.KindBool:
 		if at >= len(b) || b[at] > 1 {

@@ -36,6 +36,9 @@ type Event struct {
 	GTID         GTID
 	CommitMicros int64
 	ServerID     uint32
+	// Thread is set on Begin: the id of the session that began the transaction,
+	// 0 where the binlog doesn't tell.
+	Thread uint32
 	// Mark is set on Marker and Canary.
 	Mark Mark
 	// Rows is set on Rows.

@@ -21,8 +21,10 @@ type handler struct {
 
 	file   string
 	tables map[uint64]*TableVersion // by the server's table id
-	cache  map[string]*TableVersion // by the text of the TABLE_MAP event
+	cache  map[string]*knownVersion // by the text of the TABLE_MAP event
 	images [][]byte                 // of rows events decoded and not yet handled
+	// statements counts those that may have changed a table.
+	statements int
 	// checksum is how many bytes at the end of each event are its checksum.
 	checksum int
 
@@ -39,10 +41,11 @@ type transaction struct {
 	gtid         GTID
 	commitMicros int64
 	serverID     uint32
+	thread       uint32 // of the session that began it, 0 where the binlog doesn't tell
 }
 
 func newHandler(cfg Config, emit func(*Event) error) *handler {
-	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*TableVersion{}}
+	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*knownVersion{}}
 }
 
 // HandleEvent implements replication.EventHandler.
@@ -145,12 +148,20 @@ func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapE
 	// id, flags (a parent's foreign key sets one) and the checksum of all these.
 	const flagsEnd = replication.EventHeaderSize + 6 + 2
 	text := e.RawData[flagsEnd : len(e.RawData)-h.checksum]
-	version, ok := h.cache[string(text)]
-	if !ok {
-		version = newTableVersion(h.cfg, ev)
-		h.cache[string(text)] = version
+	known, ok := h.cache[string(text)]
+	switch {
+	case !ok:
+		known = &knownVersion{version: newTableVersion(h.cfg, ev), statements: h.statements}
+		h.cache[string(text)] = known
+	case known.statements != h.statements:
+		// A statement since then may have changed a default, which the event
+		// doesn't show.
+		if now := newTableVersion(h.cfg, ev); !now.same(known.version) {
+			known.version = now
+		}
+		known.statements = h.statements
 	}
-	h.tables[ev.TableID] = version
+	h.tables[ev.TableID] = known.version
 	return nil
 }
 
@@ -216,7 +227,7 @@ func (h *handler) beginOnce() error {
 		return nil
 	}
 	h.txn.begun = true
-	return h.emit(&Event{Kind: Begin, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID})
+	return h.emit(&Event{Kind: Begin, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Thread: h.txn.thread})
 }
 
 // control reads rows of schema duplex. Only the transaction's first row event
@@ -291,7 +302,7 @@ func (h *handler) query(ev *replication.QueryEvent) error {
 	schema, statement := string(ev.Schema), string(ev.Query)
 	switch verb := verbOf(statement); {
 	case verb == "BEGIN" && !h.txn.open:
-		h.txn.open = true
+		h.txn.open, h.txn.thread = true, ev.SlaveProxyID
 		return nil
 	case verb == "XA":
 		return h.xa(statement)
@@ -323,6 +334,7 @@ func (h *handler) ddl(schema, statement string, escapes Escapes) error {
 	if err := h.emit(&Event{Kind: DDL, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Schema: schema, Statement: statement, Escapes: escapes}); err != nil {
 		return err
 	}
+	h.statements++
 	if h.txn.open {
 		// CREATE TABLE … SELECT: rows and a commit follow.
 		return nil

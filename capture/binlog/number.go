@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"encoding/binary"
+	"math"
 
 	"duplex/schemas"
 )
@@ -103,6 +104,15 @@ func stepFloat(_ *column, dst, src []byte) ([]byte, int, error) {
 		return nil, 0, ErrTruncated
 	}
 	return append(dst, src[:4]...), 4, nil
+}
+
+// stepWidenedFloat: FLOAT(M,D) is a double in Avro.
+func stepWidenedFloat(_ *column, dst, src []byte) ([]byte, int, error) {
+	if len(src) < 4 {
+		return nil, 0, ErrTruncated
+	}
+	wide := float64(math.Float32frombits(binary.LittleEndian.Uint32(src)))
+	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(wide)), 4, nil
 }
 
 func stepDouble(_ *column, dst, src []byte) ([]byte, int, error) {

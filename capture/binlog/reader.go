@@ -20,6 +20,8 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/replication"
+
+	"duplex/schemas"
 )
 
 // Config says which server to read and which tables of it.
@@ -34,6 +36,10 @@ type Config struct {
 	Collations map[uint64]Collation
 	// Captured says which tables to read.
 	Captured func(db, table string) bool
+	// Describe adds to a table what a TABLE_MAP event doesn't tell and the order
+	// of an Avro union depends on: see schemas.Table.Complete. It is called once for
+	// each version of a table, on the goroutine that reads.
+	Describe func(*schemas.Table) error
 	Logger   *slog.Logger
 }
 

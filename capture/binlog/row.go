@@ -70,6 +70,9 @@ type column struct {
 	// key is the column's place in the primary key, or -1.
 	key      int
 	nullable bool
+	// null and value are the indexes of the union, as Avro writes them, of NULL
+	// and of a value.
+	null, value byte
 	// size is the number of bytes of a fixed-size value, or of the length
 	// before one of variable size.
 	size int
@@ -120,6 +123,9 @@ func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, e
 			return nil, err
 		}
 		c.key, c.nullable = -1, t.Columns[i].Nullable
+		if c.null, c.value = 0, 2; t.Columns[i].NullLast() {
+			c.null, c.value = 2, 0
+		}
 		d.columns[i] = c
 	}
 	for p, i := range t.Key {
@@ -136,6 +142,9 @@ func compileColumn(c *schemas.Column, typ byte, meta uint16) (column, error) {
 	case schemas.Decimal:
 		return compileDecimal(c)
 	case schemas.Float:
+		if c.Precision > 0 {
+			return column{step: stepWidenedFloat}, nil
+		}
 		return column{step: stepFloat}, nil
 	case schemas.Double:
 		return column{step: stepDouble}, nil
@@ -192,11 +201,11 @@ func (d *RowDecoder) Decode(dst, src, present []byte, key []Span, exact *schemas
 			if !c.nullable || c.key >= 0 {
 				return nil, nil, d.fail(d.table.Columns[i].Name, ErrMalformed)
 			}
-			dst = append(dst, 0) // branch 0 of ["null", T]
+			dst = append(dst, c.null)
 			continue
 		}
 		if c.nullable {
-			dst = append(dst, 2) // branch 1
+			dst = append(dst, c.value)
 		}
 		from := len(dst)
 		out, n, err := c.step(c, dst, src)
@@ -230,7 +239,7 @@ func (c *column) inexact(i int, dst, src []byte, exact *schemas.Exact) (out []by
 // column takes it, else the given value, as Debezium does.
 func (c *column) stand(dst []byte, zero string) []byte {
 	if c.nullable {
-		return append(dst, 0)
+		return append(dst, c.null)
 	}
 	return append(dst, zero...)
 }
@@ -238,7 +247,7 @@ func (c *column) stand(dst []byte, zero string) []byte {
 // some appends the index of the union before a value that isn't NULL.
 func (c *column) some(dst []byte) []byte {
 	if c.nullable {
-		return append(dst, 2)
+		return append(dst, c.value)
 	}
 	return dst
 }

@@ -1,6 +1,8 @@
 package binlog
 
 import (
+	"reflect"
+
 	"duplex/schemas"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -17,6 +19,17 @@ type TableVersion struct {
 	err error
 }
 
+// knownVersion is a version and the number of statements read when it was made.
+type knownVersion struct {
+	version    *TableVersion
+	statements int
+}
+
+// same reports whether rows of both are decoded alike.
+func (v *TableVersion) same(other *TableVersion) bool {
+	return v.err == nil && other.err == nil && reflect.DeepEqual(v.Table, other.Table)
+}
+
 func newTableVersion(cfg Config, ev *replication.TableMapEvent) *TableVersion {
 	db, name := string(ev.Schema), string(ev.Table)
 	v := &TableVersion{Captured: db != controlSchema && cfg.Captured(db, name)}
@@ -25,6 +38,11 @@ func newTableVersion(cfg Config, ev *replication.TableMapEvent) *TableVersion {
 	}
 	if v.Table, v.err = TableFromMap(ev, cfg.Collations); v.err != nil {
 		return v
+	}
+	if cfg.Describe != nil {
+		if v.err = cfg.Describe(v.Table); v.err != nil {
+			return v
+		}
 	}
 	v.Decoder, v.err = CompileRow(v.Table, ev)
 	return v
