@@ -4,7 +4,7 @@
 // own replica, both are measured in the same run on the same machine with the
 // same settings.
 //
-// Usage: go run ./bench [lag|throughput|all]
+// Usage: go run ./bench [lag|throughput|capture|all]
 //
 // Each figure is one line, bench <dotted.name> <number> <unit>, on stdout; what
 // is going on is told on stderr.
@@ -21,7 +21,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: bench [lag|throughput|all]"
+const usage = "usage: bench [lag|throughput|capture|all]"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -36,7 +36,7 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{{"lag", measureLag}, {"throughput", measureThroughput}}
+	return []measurement{{"lag", measureLag}, {"throughput", measureThroughput}, {"capture", measureCaptureRace}}
 }
 
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"duplex/internal/testbed"
 )
@@ -73,4 +74,59 @@ func cpuSeconds(pid int) (float64, error) {
 		ticks += n
 	}
 	return float64(ticks) / ticksPerSecond, nil
+}
+
+// used returns the CPU seconds of one process since the start.
+func (m *meter) used(name string) (float64, error) {
+	seconds, err := cpuSeconds(m.pids[name])
+	return seconds - m.before[name], err
+}
+
+// bystanders measures the CPU time of all but the given processes.
+type bystanders struct {
+	pids   map[string]int
+	before float64
+	began  time.Time
+}
+
+func startBystanders(pids map[string]int) (*bystanders, error) {
+	b := &bystanders{pids: pids, began: time.Now()}
+	var err error
+	b.before, err = b.seconds()
+	return b, err
+}
+
+// cores returns how many cores they used on average since the start.
+func (b *bystanders) cores() (float64, error) {
+	now, err := b.seconds()
+	return (now - b.before) / time.Since(b.began).Seconds(), err
+}
+
+// seconds returns the CPU seconds of the machine less those of the processes.
+func (b *bystanders) seconds() (float64, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("reading the machine's CPU time: %w", err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	var total float64
+	for i, field := range strings.Fields(line)[1:] {
+		const idle, ioWait, steal = 3, 4, 7
+		if i == idle || i == ioWait || i >= steal {
+			continue
+		}
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading the machine's CPU time: %w", err)
+		}
+		total += float64(ticks) / ticksPerSecond
+	}
+	for _, pid := range b.pids {
+		seconds, err := cpuSeconds(pid)
+		if err != nil {
+			return 0, err
+		}
+		total -= seconds
+	}
+	return total, nil
 }

@@ -28,8 +28,9 @@ type Connect struct {
 	once sync.Once
 }
 
-// StartConnect starts a worker that uses the given Kafka and registry and waits until it answers.
-func (b *Bed) StartConnect(ctx context.Context, k *Kafka, r *Registry) (*Connect, error) {
+// StartConnect starts a worker that uses the given Kafka and registry and waits until it answers. Flags of the JVM win over
+// the test bed's own; a benchmark wants "-XX:TieredStopAtLevel=4".
+func (b *Bed) StartConnect(ctx context.Context, k *Kafka, r *Registry, jvm ...string) (*Connect, error) {
 	if err := Install(ctx, b.cache, ConnectApp); err != nil {
 		return nil, err
 	}
@@ -43,6 +44,7 @@ func (b *Bed) StartConnect(ctx context.Context, k *Kafka, r *Registry) (*Connect
 	}
 	home := filepath.Join(b.cache, string(ConnectApp))
 	argv := append([]string{"java", "-Xms128m", "-Xmx512m"}, javaFlags(dir)...)
+	argv = append(argv, jvm...)
 	argv = append(argv, "-Dlog4j2.configurationFile="+filepath.Join(home, "log4j2.xml"), "-cp", kafkaClasses(home),
 		"org.apache.kafka.connect.cli.ConnectStandalone", filepath.Join(dir, "worker.properties"))
 	c := &Connect{bed: b, dir: dir, port: p, proc: &process{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -25,6 +26,7 @@ type MySQL struct {
 	dir   string
 	port  *port
 	proc  *process
+	argv  []string // that starts its program, without flags
 	maria bool
 	db    *sql.DB
 	once  sync.Once
@@ -107,7 +109,7 @@ func (b *Bed) prepareMySQL(ctx context.Context, version Part, options []MySQLOpt
 	if err != nil {
 		return nil, err
 	}
-	m := &MySQL{Part: version, Addr: p.address(), ServerID: uint32(p.number), bed: b, dir: dir, port: p, maria: pr.maria}
+	m := &MySQL{Part: version, Addr: p.address(), ServerID: uint32(p.number), bed: b, dir: dir, port: p, maria: pr.maria, argv: pr.argv}
 	flags := append(append(pr.args, m.flags(s.durable)...), s.flags...)
 	if s.tls {
 		pair, err := writeCertificates(dir)
@@ -196,6 +198,16 @@ func (m *MySQL) Close() error {
 
 // Name is version and address, for messages.
 func (m *MySQL) Name() string { return m.proc.name }
+
+// Tool makes a command of a program that came with the server, such as mysqlbinlog.
+func (m *MySQL) Tool(ctx context.Context, name string, args ...string) *exec.Cmd {
+	last := len(m.argv) - 1
+	argv := append(m.argv[:last:last], filepath.Join(filepath.Dir(m.argv[last]), "..", "bin", name))
+	argv = append(argv, args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), m.proc.env...)
+	return cmd
+}
 
 // HostPort is Addr in its two parts.
 func (m *MySQL) HostPort() (host, port string) {
