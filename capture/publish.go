@@ -97,7 +97,7 @@ func (s *publishing) chunk(ctx context.Context, c *chunk) error {
 			return s.stop(ctx, st, err)
 		}
 		from = st.last
-		if s.overdue() {
+		if st.kind == binlog.Commit && s.publisher.bytes >= commitBytes {
 			if err := s.commit(ctx); err != nil {
 				return err
 			}

@@ -57,7 +57,7 @@ func newPublisher(ctx context.Context, cfg config.Kafka, region change.Region) (
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RecordDeliveryTimeout(deliveryTimeout),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.WithCompressor(newLZ4Blocks()),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytesFn(func(string) int32 { return topics.MaxMessage }),
 		kgo.MaxBufferedRecords(maxInFlight), // ours is the bound: inFlight
 		kgo.BrokerMaxWriteBytes(topics.MaxMessage+1<<20),
