@@ -28,6 +28,17 @@ func (c *Capture) ddl(ev *binlog.Event) error {
 	return supervise.Permanent(fmt.Errorf("statement on a captured table that removes rows without saying which: %s; mend: run it in the other regions too, then restart with --accept-ddl %s", ev.Statement, gtid))
 }
 
+// unread looks at the commit of a transaction that was prepared before capture
+// began: its rows were never read.
+func (c *Capture) unread(ev *binlog.Event) error {
+	gtid := ev.GTID.String()
+	if slices.Contains(c.cfg.AcceptDDL, gtid) {
+		c.cfg.Log.Warn("commit of a transaction that was prepared before capture began", "gtid", gtid, "statement", ev.Statement)
+		return nil
+	}
+	return supervise.Permanent(fmt.Errorf("%s commits a transaction that was prepared before capture began, so its rows were not read; mend: if it changed captured tables, make the same changes in the other regions; then restart with --accept-ddl %s", ev.Statement, gtid))
+}
+
 // ddlStatement is what a conservative look at a statement tells.
 type ddlStatement struct {
 	removesRows bool

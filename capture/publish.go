@@ -125,6 +125,8 @@ func (s *publishing) step(ctx context.Context, st *step, records []encoded) erro
 		return s.finish(ctx, st)
 	case binlog.DDL:
 		return s.c.ddl(st.event)
+	case binlog.Unread:
+		return s.c.unread(st.event)
 	}
 	return nil
 }
@@ -166,7 +168,7 @@ func (s *publishing) finish(ctx context.Context, st *step) error {
 		}
 		s.inTxn, s.produced = false, false
 	}
-	if err := s.position.Add(st.event.GTID); err != nil {
+	if err := s.position.Pass(st.event); err != nil {
 		return supervise.Permanent(err)
 	}
 	s.numbers = st.numbers
@@ -215,7 +217,7 @@ func (s *publishing) lingered() <-chan time.Time {
 // lies before that one by itself.
 func (s *publishing) stop(ctx context.Context, st *step, cause error) error {
 	switch {
-	case st.err == nil && st.kind != binlog.DDL, !s.publisher.open || s.published.transactions == 0:
+	case st.err == nil && st.kind != binlog.DDL && st.kind != binlog.Unread, !s.publisher.open || s.published.transactions == 0:
 		return cause // Kafka's own error, or nothing to save
 	case s.produced:
 		s.c.suspect = st.txn.gtid

@@ -104,7 +104,7 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 		st.event, st.numbers = ev, s.stamper
 		st.txn, s.txn = s.txn, nil
 		return st
-	case binlog.DDL:
+	case binlog.DDL, binlog.Unread:
 		st.event = ev
 	}
 	st.txn = s.txn

@@ -9,7 +9,9 @@ type Kind uint8
 
 // The kinds of events. A transaction is Begin, then any number of Marker,
 // Canary and Rows, then Commit. Begin and all between may be missing: then
-// the transaction touched nothing that is captured. DDL stands alone.
+// the transaction touched nothing that is captured. DDL stands alone, and so
+// does Unread: the commit of a prepared (XA) transaction whose rows lie before
+// where reading began.
 const (
 	Begin Kind = iota + 1
 	Marker
@@ -17,6 +19,7 @@ const (
 	Rows
 	Commit
 	DDL
+	Unread
 )
 
 // Op is what a row event did.
@@ -43,7 +46,9 @@ type Event struct {
 	Mark Mark
 	// Rows is set on Rows.
 	Rows *RowsEvent
-	// Schema, Statement and Escapes are set on DDL.
+	// undecided is set on Commit; see Position.Pass.
+	undecided undecided
+	// Schema and Statement are set on DDL and Unread, Escapes on DDL.
 	Schema, Statement string
 	Escapes           Escapes
 }

@@ -17,18 +17,17 @@ const controlSchema = "duplex"
 type handler struct {
 	cfg    Config
 	emit   func(*Event) error
-	failed error // what emit or decoding returned
-
-	file   string
 	tables map[uint64]*TableVersion // by the server's table id
 	cache  map[string]*knownVersion // by the text of the TABLE_MAP event
-	images [][]byte                 // of rows events decoded and not yet handled
 	// statements counts those that may have changed a table.
 	statements int
-	// checksum is how many bytes at the end of each event are its checksum.
-	checksum int
+	txn        transaction
+	xa         prepares
 
-	txn transaction
+	// Of the event being handled: its place, and the row images of a rows event.
+	file  string
+	at    uint64
+	image []byte
 }
 
 // transaction is what is known of the transaction being read.
@@ -37,35 +36,30 @@ type transaction struct {
 	begun        bool // Begin was emitted
 	anyRows      bool // a rows event was read, captured or not
 	captured     bool // a captured one was
-	xa           bool
 	gtid         GTID
 	commitMicros int64
 	serverID     uint32
 	thread       uint32 // of the session that began it, 0 where the binlog doesn't tell
+
+	xa *prepared // what an XA transaction has so far
+	// passed is set for a transaction that was read before: only what it
+	// prepares counts.
+	passed bool
 }
 
 func newHandler(cfg Config, emit func(*Event) error) *handler {
-	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*knownVersion{}}
+	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*knownVersion{}, xa: newPrepares()}
 }
 
-// HandleEvent implements replication.EventHandler.
-func (h *handler) HandleEvent(e *replication.BinlogEvent) error {
-	if err := h.handle(e); err != nil {
-		h.failed = err
-		return err
-	}
-	return nil
+// wants reports whether anybody asked for rows of the table, as far as is known.
+func (h *handler) wants(table uint64) bool {
+	version, ok := h.tables[table]
+	return !ok || version.Captured
 }
 
 func (h *handler) handle(e *replication.BinlogEvent) error {
 	switch ev := e.Event.(type) {
-	case *replication.FormatDescriptionEvent:
-		h.checksum = 0
-		if ev.ChecksumAlgorithm == replication.BINLOG_CHECKSUM_ALG_CRC32 {
-			h.checksum = replication.BinlogChecksumLength
-		}
 	case *replication.RotateEvent:
-		h.file = string(ev.NextLogName)
 		// Table ids are a server's own count, begun anew when it restarts.
 		clear(h.tables)
 	case *replication.GTIDEvent:
@@ -74,6 +68,7 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 		return h.begin(e.Header, &ev.GTIDEvent)
 	case *replication.MariadbGTIDEvent:
 		h.beginMariaDB(e.Header, ev)
+		return nil
 	case *replication.TableMapEvent:
 		return h.tableMap(e, ev)
 	case *replication.RowsEvent:
@@ -84,24 +79,8 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 		return h.query(ev)
 	case *replication.ExecuteLoadQueryEvent:
 		return h.loggedAsStatement("", "LOAD DATA")
-	case *replication.TransactionPayloadEvent:
-		return h.payload(ev)
 	case *replication.GenericEvent:
-		return h.other(e.Header)
-	}
-	return nil
-}
-
-// payload handles a compressed transaction. The events in it have no checksum
-// of their own.
-func (h *handler) payload(ev *replication.TransactionPayloadEvent) error {
-	outer := h.checksum
-	h.checksum = 0
-	defer func() { h.checksum = outer }()
-	for _, inner := range ev.Events {
-		if err := h.handle(inner); err != nil {
-			return err
-		}
+		return h.other(e.Header, ev.Data)
 	}
 	return nil
 }
@@ -115,6 +94,7 @@ func (h *handler) begin(header *replication.EventHeader, ev *replication.GTIDEve
 		commitMicros: int64(ev.ImmediateCommitTimestamp),
 		serverID:     header.ServerID,
 	}
+	h.txn.passed = h.xa.isPassed(h.txn.gtid)
 	return nil
 }
 
@@ -130,10 +110,14 @@ func (h *handler) beginMariaDB(header *replication.EventHeader, ev *replication.
 	}
 	h.txn = transaction{
 		open:         ev.Flags&mariadbStandalone == 0,
-		xa:           ev.Flags&mariadbPreparedXA != 0,
 		gtid:         GTID{number: int64(ev.GTID.SequenceNumber), domain: ev.GTID.DomainID, server: ev.GTID.ServerID},
 		commitMicros: commit.UnixMicro(),
 		serverID:     header.ServerID,
+	}
+	h.txn.passed = h.xa.isPassed(h.txn.gtid)
+	if ev.Flags&mariadbPreparedXA != 0 {
+		h.txn.xa = h.xa.begin(h.txn.gtid)
+		h.txn.passed = h.txn.passed && h.txn.xa.outcome == nil
 	}
 }
 
@@ -145,9 +129,9 @@ const (
 
 func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapEvent) error {
 	// The text is the same for the same version but for the header, the table
-	// id, flags (a parent's foreign key sets one) and the checksum of all these.
+	// id and flags (a parent's foreign key sets one).
 	const flagsEnd = replication.EventHeaderSize + 6 + 2
-	text := e.RawData[flagsEnd : len(e.RawData)-h.checksum]
+	text := e.RawData[flagsEnd:]
 	known, ok := h.cache[string(text)]
 	switch {
 	case !ok:
@@ -171,16 +155,11 @@ func (h *handler) rows(header *replication.EventHeader, ev *replication.RowsEven
 	if string(ev.Table.Schema) == controlSchema {
 		return h.control(ev, first)
 	}
-	images := h.images[0]
-	h.images = h.images[1:]
-	if len(h.images) == 0 {
-		h.images = nil
-	}
 	version, ok := h.tables[ev.TableID]
 	if !ok {
 		return fmt.Errorf("reading binlog %s: rows event of table id %d comes before its table map", h.file, ev.TableID)
 	}
-	if !version.Captured {
+	if !version.Captured || h.txn.passed && h.txn.xa == nil {
 		return nil
 	}
 	if version.err != nil {
@@ -190,33 +169,33 @@ func (h *handler) rows(header *replication.EventHeader, ev *replication.RowsEven
 	if err != nil {
 		return fmt.Errorf("table %s: %w", version.Table, err) // still a *RefusedError
 	}
-	if h.txn.xa {
-		return refuse("table %s: XA transaction %s: XA transactions on captured tables are not handled yet; mend: commit such changes without XA", version.Table, h.txn.gtid)
+	rows := &Event{Kind: Rows, Rows: &RowsEvent{
+		Table: version, Op: op, Images: h.image, Present: ev.ColumnBitmap1, PresentAfter: ev.ColumnBitmap2,
+		File: h.file, Pos: h.at,
+	}}
+	h.txn.captured = true
+	if h.txn.xa != nil && h.txn.xa.outcome == nil {
+		h.xa.hold(h.txn.xa, rows)
+		return nil
 	}
 	if err := h.beginOnce(); err != nil {
 		return err
 	}
-	h.txn.captured = true
-	return h.emit(&Event{Kind: Rows, Rows: &RowsEvent{
-		Table: version, Op: op, Images: images, Present: ev.ColumnBitmap1, PresentAfter: ev.ColumnBitmap2,
-		File: h.file, Pos: uint64(header.LogPos - header.EventSize),
-	}})
+	return h.emit(rows)
 }
 
 // opOf names the operation of a rows event. Formats that hold only part of a
 // row are refused, never guessed at.
 func opOf(t replication.EventType) (Op, error) {
 	switch t {
-	case replication.WRITE_ROWS_EVENTv1, replication.WRITE_ROWS_EVENTv2:
+	case replication.WRITE_ROWS_EVENTv1, replication.WRITE_ROWS_EVENTv2, replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1:
 		return Insert, nil
-	case replication.UPDATE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv2:
+	case replication.UPDATE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv2, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1:
 		return Update, nil
-	case replication.DELETE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv2:
+	case replication.DELETE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv2, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
 		return Delete, nil
 	case replication.PARTIAL_UPDATE_ROWS_EVENT:
 		return 0, refuse("the binlog holds partial JSON updates; mend: SET PERSIST binlog_row_value_options = '' and copy the table again")
-	case replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
-		return 0, refuse("compressed row events are not handled yet; mend: SET GLOBAL log_bin_compress = OFF")
 	default:
 		return 0, refuse("row event of type %s is not handled", t)
 	}
@@ -227,13 +206,22 @@ func (h *handler) beginOnce() error {
 		return nil
 	}
 	h.txn.begun = true
-	return h.emit(&Event{Kind: Begin, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Thread: h.txn.thread})
+	return h.emit(h.event(Begin))
+}
+
+// event makes an event of the transaction being read. Of a prepared one whose
+// outcome is known it is the outcome that counts.
+func (h *handler) event(kind Kind) *Event {
+	if h.txn.xa != nil && h.txn.xa.outcome != nil {
+		return h.txn.xa.outcome.event(kind)
+	}
+	return &Event{Kind: kind, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Thread: h.txn.thread}
 }
 
 // control reads rows of schema duplex. Only the transaction's first row event
 // can be the marker: a row of duplex.progress further on proves nothing.
 func (h *handler) control(ev *replication.RowsEvent, first bool) error {
-	if len(ev.Rows) == 0 {
+	if len(ev.Rows) == 0 || h.txn.passed {
 		return nil
 	}
 	kind := Kind(0)
@@ -244,6 +232,9 @@ func (h *handler) control(ev *replication.RowsEvent, first bool) error {
 		kind = Canary
 	default:
 		return nil
+	}
+	if h.txn.xa != nil {
+		return refuse("XA transaction %s writes to duplex.%s, which only duplex does, and never so; mend: take the right to write to schema duplex from other accounts, and compare the regions", h.txn.gtid, ev.Table.Table)
 	}
 	mark, err := readMark(ev)
 	if err != nil {
@@ -287,13 +278,17 @@ func readMark(ev *replication.RowsEvent) (Mark, error) {
 }
 
 func (h *handler) commit() error {
-	gtid := h.txn.gtid
-	if gtid.IsZero() {
+	if h.txn.gtid.IsZero() {
 		return nil
 	}
-	ev := Event{Kind: Commit, GTID: gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID}
+	ev, passed := h.event(Commit), h.txn.passed
+	h.xa.read(h.txn.gtid)
+	ev.undecided = h.xa.undecided()
 	h.txn = transaction{}
-	return h.emit(&ev)
+	if passed {
+		return nil
+	}
+	return h.emit(ev)
 }
 
 // query handles a statement in the binlog: the brackets of a transaction, and
@@ -305,7 +300,8 @@ func (h *handler) query(ev *replication.QueryEvent) error {
 		h.txn.open, h.txn.thread = true, ev.SlaveProxyID
 		return nil
 	case verb == "XA":
-		return h.xa(statement)
+		h.txn.thread = ev.SlaveProxyID
+		return h.xaStatement(statement)
 	case verb == "COMMIT":
 		return h.commit()
 	case verb == "ROLLBACK" && !strings.Contains(strings.ToUpper(statement), " TO "):
@@ -331,8 +327,12 @@ func (h *handler) loggedAsStatement(schema, verb string) error {
 }
 
 func (h *handler) ddl(schema, statement string, escapes Escapes) error {
-	if err := h.emit(&Event{Kind: DDL, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Schema: schema, Statement: statement, Escapes: escapes}); err != nil {
-		return err
+	if !h.txn.passed {
+		ev := h.event(DDL)
+		ev.Schema, ev.Statement, ev.Escapes = schema, statement, escapes
+		if err := h.emit(ev); err != nil {
+			return err
+		}
 	}
 	h.statements++
 	if h.txn.open {
@@ -342,28 +342,21 @@ func (h *handler) ddl(schema, statement string, escapes Escapes) error {
 	return h.commit()
 }
 
-// xa handles the statements around a prepared transaction. Its rows are in the
-// binlog before its outcome is known, so they must not be passed on.
-func (h *handler) xa(statement string) error {
-	words := strings.Fields(strings.ToUpper(statement))
-	if len(words) > 1 && (words[1] == "START" || words[1] == "BEGIN") {
-		h.txn.open, h.txn.xa = true, true
-		return nil
-	}
-	if len(words) > 1 && words[1] == "END" {
-		return nil
-	}
-	return h.commit()
-}
-
 // other handles events that go-mysql leaves undecoded.
-func (h *handler) other(header *replication.EventHeader) error {
+func (h *handler) other(header *replication.EventHeader, data []byte) error {
 	switch header.EventType {
 	case replication.XA_PREPARE_LOG_EVENT:
-		return h.commit()
+		return h.xaPrepare(data)
 	case replication.INCIDENT_EVENT:
-		return refuse("reading binlog: the server logged an incident: changes may be missing from its binlog; mend: compare the regions, copy what differs, then restart from the present position")
-	default:
+		return refuse("the server logged an incident: changes may be missing from its binlog; mend: compare the regions, copy what differs, then restart from the present position")
+	case replication.STOP_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT, replication.IGNORABLE_EVENT,
+		replication.APPEND_BLOCK_EVENT, replication.DELETE_FILE_EVENT, replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT, replication.MARIADB_START_ENCRYPTION_EVENT:
+		// The server has decrypted what it sends. Variables and the file of a LOAD
+		// DATA are for statements, which are refused themselves.
 		return nil
 	}
+	if header.Flags&ignorable != 0 {
+		return nil
+	}
+	return refuse("transaction %s: events of type %s (%d) are not known; mend: upgrade duplex, or turn off the feature of the server that writes them", h.txn.gtid, header.EventType, header.EventType)
 }

@@ -109,32 +109,6 @@ func TestStatementsAreRefused(t *testing.T) {
 	}
 }
 
-// Rows of a prepared XA transaction stand in the binlog before its outcome is
-// known: they are refused, never passed on.
-func TestXAIsRefused(t *testing.T) {
-	t.Parallel()
-	for _, version := range []testbed.Part{testbed.MySQL80, testbed.MySQL97, testbed.MariaDB1011, testbed.MariaDB118} {
-		t.Run(string(version), func(t *testing.T) {
-			t.Parallel()
-			s := startSource(t, version)
-			s.exec(t, "CREATE TABLE d.t (id INT PRIMARY KEY, v INT)")
-			for _, end := range []string{"XA COMMIT 'x'", "XA ROLLBACK 'x'"} {
-				from := s.executed(t)
-				for _, statement := range []string{"XA START 'x'", "INSERT INTO d.t VALUES (1, 1)", "XA END 'x'", "XA PREPARE 'x'", end, "DELETE FROM d.t"} {
-					s.exec(t, statement)
-				}
-				s.exec(t, "INSERT INTO d.t VALUES (5, 5)")
-				s.exec(t, "DELETE FROM d.t")
-				events, err := s.read(t, from, 3)
-				var refused *RefusedError
-				if !errors.As(err, &refused) || !strings.Contains(err.Error(), "XA") {
-					t.Errorf("%s: error %v after %d events", end, err, len(events))
-				}
-			}
-		})
-	}
-}
-
 // What a backslash means in a statement is told by the sql_mode that it ran in.
 func TestEscapesOfStatements(t *testing.T) {
 	t.Parallel()

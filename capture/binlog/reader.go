@@ -14,12 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
 	"time"
-
-	"github.com/go-mysql-org/go-mysql/client"
-	"github.com/go-mysql-org/go-mysql/replication"
 
 	"duplex/schemas"
 )
@@ -41,11 +36,14 @@ type Config struct {
 	// each version of a table, on the goroutine that reads.
 	Describe func(*schemas.Table) error
 	Logger   *slog.Logger
+
+	heldBytes int64 // of prepared transactions; 0: xaBytes. Tests set it
 }
 
 // The server sends a heartbeat when it has nothing else to send, so silence
 // longer than readTimeout means that the connection is dead, not idle.
 const (
+	dialTimeout = 10 * time.Second
 	heartbeat   = 3 * time.Second
 	readTimeout = 10 * time.Second
 	// A reader held back by Kafka stops reading; the server would otherwise
@@ -58,61 +56,49 @@ const (
 // connection or the binlog does. emit may block: the server then waits. The
 // error is never nil; that of emit is returned as it is.
 func Read(ctx context.Context, cfg Config, from *Position, emit func(*Event) error) error {
-	host, port, err := net.SplitHostPort(cfg.Address)
-	if err != nil {
-		return fmt.Errorf("reading mysql.address: %w", err)
-	}
-	portNumber, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return fmt.Errorf("reading port of mysql.address %q: %w", cfg.Address, err)
-	}
-	h := newHandler(cfg, emit)
-	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{
-		ServerID: cfg.ServerID, Flavor: cfg.Engine,
-		Host: host, Port: uint16(portNumber), User: cfg.User, Password: cfg.Password, TLSConfig: cfg.TLS,
-		Charset:         "utf8mb4",
-		HeartbeatPeriod: heartbeat, ReadTimeout: readTimeout,
-		DisableRetrySync: true, DiscardGTIDSet: true,
-		FillZeroLogPos:          cfg.Engine == "mariadb",
-		RowsEventDecodeFunc:     h.decodeHeader,
-		SynchronousEventHandler: h,
-		Option: func(c *client.Conn) error {
-			_, err := c.Execute(fmt.Sprintf("SET @@session.net_write_timeout = %d", netWriteTimeout))
-			return err
-		},
-		// Its errors come back to us as well; logged there they would be said twice.
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	defer syncer.Close()
-	stream, err := syncer.StartSyncGTID(from.set.Clone())
-	if err != nil {
-		return fmt.Errorf("asking %s for its binlog: %w", cfg.Address, err)
-	}
-	// Events go to the handler; the stream only tells how it ended.
-	_, err = stream.GetEvent(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case h.failed != nil && errors.Is(err, h.failed):
-		return h.failed
-	case err == nil:
-		return errors.New("reading binlog: an event went astray")
-	default:
-		return fmt.Errorf("reading binlog of %s: %w", cfg.Address, err)
+	r := &reader{cfg: cfg, at: from.clone(), outcomes: map[GTID]outcome{}}
+	for {
+		err := r.dump(ctx, emit)
+		var again *againError
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case r.failed != nil:
+			return r.failed
+		case !errors.As(err, &again):
+			return fmt.Errorf("reading binlog of %s: %w", cfg.Address, err)
+		}
+		r.outcomes[again.prepare] = again.outcome
 	}
 }
 
-// decodeHeader is called by go-mysql in place of its decoding of a rows event.
-// It reads the header and keeps the rest for the workers. Rows of schema
-// duplex, few and small, are decoded whole.
-func (h *handler) decodeHeader(e *replication.RowsEvent, data []byte) error {
-	pos, err := e.DecodeHeader(data)
+// reader reads one connection's stream after another.
+type reader struct {
+	cfg      Config
+	at       *Position // after the last event emitted
+	outcomes map[GTID]outcome
+	failed   error // what emit returned
+}
+
+// dump reads until the connection or the stream fails.
+func (r *reader) dump(ctx context.Context, emit func(*Event) error) error {
+	d, err := openDump(ctx, r.cfg, r.at)
 	if err != nil {
-		return fmt.Errorf("decoding header of rows event: %w", err)
+		return err
 	}
-	if string(e.Table.Schema) == controlSchema {
-		return e.DecodeData(pos, data)
+	defer d.close()
+	defer context.AfterFunc(ctx, d.close)()
+	h := newHandler(r.cfg, func(ev *Event) error {
+		if r.failed = emit(ev); r.failed != nil || ev.Kind != Commit {
+			return r.failed
+		}
+		return r.at.Pass(ev)
+	})
+	if r.cfg.heldBytes > 0 {
+		h.xa.limit = r.cfg.heldBytes
 	}
-	h.images = append(h.images, data[pos:])
-	return nil
+	h.xa.resume(r.at, r.outcomes)
+	s := newStream(d, h)
+	defer s.close()
+	return s.run()
 }

@@ -81,7 +81,7 @@ func TestQueryClasses(t *testing.T) {
 		{captured, "RELEASE SAVEPOINT a", nil, false},
 		{open, "XA START X'01',X'',1", nil, false},
 		{open, "XA END X'01',X'',1", nil, false},
-		{nothing, "XA COMMIT X'01',X'',1", []Kind{Commit}, false},
+		{nothing, "XA COMMIT X'01',X'',1", []Kind{Unread, Commit}, false},
 		{nothing, "XA ROLLBACK X'01',X'',1", []Kind{Commit}, false},
 		{open, "INSERT INTO t VALUES (1)", nil, true},
 		{open, "# a\n-- b\n/* c */ insert into t values (1)", nil, true},

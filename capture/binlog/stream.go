@@ -1,0 +1,275 @@
+package binlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxEvent is the most bytes that one event may have, decompressed. Only one
+// with a very large row has more than the server's binlog_row_event_max_size,
+// 8 KiB by default.
+const maxEvent = 256 << 20
+
+// stream cuts what the server sends into events, checks them, and hands them
+// to the handler.
+type stream struct {
+	dump    *dump
+	handler *handler
+	parser  *replication.BinlogParser
+	zstd    *zstd.Decoder // made for the first compressed transaction
+
+	file string
+	next uint64 // position after the last event, in the file
+	// Of the event being decoded:
+	kind  replication.EventType
+	image []byte // row images
+}
+
+func newStream(d *dump, h *handler) *stream {
+	s := &stream{dump: d, handler: h, parser: replication.NewBinlogParser()}
+	s.parser.SetFlavor(h.cfg.Engine)
+	s.parser.SetRowsEventDecodeFunc(s.decodeRows)
+	return s
+}
+
+func (s *stream) close() {
+	if s.zstd != nil {
+		s.zstd.Close()
+	}
+}
+
+// run reads events until the connection or the handler fails.
+func (s *stream) run() error {
+	for {
+		if err := s.packet(); err != nil {
+			return err
+		}
+	}
+}
+
+// packet reads one packet: an event, or the server's reason to end.
+func (s *stream) packet() error {
+	p := s.dump.packets
+	if err := p.next(); err != nil {
+		return noEOF(err)
+	}
+	var status [1]byte
+	if _, err := io.ReadFull(p, status[:]); err != nil {
+		return noEOF(err)
+	}
+	switch status[0] {
+	case mysql.OK_HEADER:
+		return s.event(p)
+	case mysql.ERR_HEADER:
+		text, err := io.ReadAll(p)
+		if err != nil {
+			return err
+		}
+		return s.dump.conn.HandleErrorPacket(append(status[:], text...))
+	case mysql.EOF_HEADER:
+		return errors.New("the server has ended the stream")
+	default:
+		return fmt.Errorf("a packet begins with %#x, which is no event", status[0])
+	}
+}
+
+// Flags of an event.
+const (
+	artificial = 0x20 // made for us, not in the file
+	ignorable  = 0x80 // who doesn't know it may pass over it
+)
+
+// header is the header of an event.
+type header [replication.EventHeaderSize]byte
+
+func (h *header) kind() replication.EventType { return replication.EventType(h[4]) }
+func (h *header) size() uint32                { return binary.LittleEndian.Uint32(h[9:]) }
+func (h *header) end() uint32                 { return binary.LittleEndian.Uint32(h[13:]) }
+func (h *header) flags() uint16               { return binary.LittleEndian.Uint16(h[17:]) }
+
+// event reads an event that fills the rest of r.
+func (s *stream) event(r io.Reader) error {
+	var h header
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return noEOF(err)
+	}
+	at := s.place(&h)
+	if h.kind() == replication.TRANSACTION_PAYLOAD_EVENT {
+		return s.at(at, s.payload(&h, r, at))
+	}
+	raw, err := s.readBody(&h, r)
+	if err == nil {
+		raw, err = s.check(raw)
+	}
+	if err == nil {
+		err = s.decode(raw, at)
+	}
+	return s.at(at, err)
+}
+
+// place returns where the event begins. The server leaves the place of some
+// events out (MariaDB 11.4 and later), and gives it modulo 2^32.
+func (s *stream) place(h *header) uint64 {
+	at := s.next
+	switch {
+	case h.flags()&artificial != 0:
+		return at
+	case h.end() != 0:
+		s.next = uint64(h.end())
+		return s.next - uint64(h.size())
+	default:
+		s.next += uint64(h.size())
+		return at
+	}
+}
+
+// at adds where an event stands to what is wrong with it.
+func (s *stream) at(place uint64, err error) error {
+	var refused *RefusedError
+	var unsupported *UnsupportedError
+	if errors.As(err, &refused) || errors.As(err, &unsupported) {
+		return fmt.Errorf("binlog %s at %d: %w", s.file, place, err)
+	}
+	return err
+}
+
+// readBody reads the rest of an event, which must be of the size it says.
+func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
+	size := h.size()
+	switch {
+	case size < replication.EventHeaderSize:
+		return nil, s.corrupt(h.kind(), fmt.Sprintf("it says that it has %d bytes", size))
+	case size > maxEvent:
+		return nil, refuse("an event of type %s has %d bytes, more than the %d that an event may have; mend: write smaller rows, or copy the table by hand and restart after this transaction", h.kind(), size, maxEvent)
+	}
+	raw := make([]byte, size)
+	copy(raw, h[:])
+	if _, err := io.ReadFull(r, raw[replication.EventHeaderSize:]); errors.Is(err, io.EOF) {
+		return nil, s.corrupt(h.kind(), "it is shorter than it says")
+	} else if err != nil {
+		return nil, err
+	}
+	var beyond [1]byte
+	switch n, err := r.Read(beyond[:]); {
+	case n > 0:
+		return nil, s.corrupt(h.kind(), "it is longer than it says")
+	case !errors.Is(err, io.EOF):
+		return nil, err
+	}
+	return raw, nil
+}
+
+func (s *stream) corrupt(kind replication.EventType, how string) error {
+	return refuse("an event of type %s is corrupt: %s; nothing of its transaction was published; mend: restart; if it comes again, the server's binlog is damaged: see its error log, copy the captured tables anew and let capture begin after it", kind, how)
+}
+
+// check verifies the checksum of an event and takes it off.
+func (s *stream) check(raw []byte) ([]byte, error) {
+	const length, algorithm, none, crc = replication.BinlogChecksumLength, 1, 0, 1
+	kind := (*header)(raw).kind()
+	body := len(raw) - length
+	if kind == replication.FORMAT_DESCRIPTION_EVENT {
+		if body-algorithm < replication.EventHeaderSize {
+			return nil, s.corrupt(kind, "it is too short")
+		}
+		// It tells whether the events of its file have one, and always has room for it.
+		s.dump.checked = raw[body-algorithm] == crc
+		if s.dump.checked && !hasChecksum(raw) {
+			return nil, s.corrupt(kind, "its checksum is wrong")
+		}
+		raw[body-algorithm] = none // for go-mysql, which finds none in what follows
+		return raw, nil
+	}
+	if !s.dump.checked {
+		return raw, nil
+	}
+	if isMadeUp(kind, (*header)(raw).flags()) && !hasChecksum(raw) {
+		return raw, nil
+	}
+	if !hasChecksum(raw) {
+		return nil, s.corrupt(kind, "its checksum is wrong")
+	}
+	binary.LittleEndian.PutUint32(raw[9:], uint32(body))
+	return raw[:body], nil
+}
+
+// isMadeUp tells events that the server makes for the stream. Whether they have
+// a checksum differs between versions.
+func isMadeUp(kind replication.EventType, flags uint16) bool {
+	return kind == replication.ROTATE_EVENT && flags&artificial != 0 || kind == replication.HEARTBEAT_EVENT || kind == replication.HEARTBEAT_LOG_EVENT_V2
+}
+
+func hasChecksum(raw []byte) bool {
+	body := len(raw) - replication.BinlogChecksumLength
+	return body >= replication.EventHeaderSize && crc32.ChecksumIEEE(raw[:body]) == binary.LittleEndian.Uint32(raw[body:])
+}
+
+// decode decodes an event without a checksum and hands it on. go-mysql's
+// decoders trust lengths that they read: whatever they stumble over is an event
+// that doesn't keep to its format.
+func (s *stream) decode(raw []byte, at uint64) error {
+	ev, err := s.parse(raw)
+	if err != nil {
+		return err
+	}
+	if rotate, ok := ev.Event.(*replication.RotateEvent); ok {
+		s.file, s.next = string(rotate.NextLogName), rotate.Position
+	}
+	s.handler.file, s.handler.at, s.handler.image = s.file, at, s.image
+	return s.handler.handle(ev)
+}
+
+func (s *stream) parse(raw []byte) (ev *replication.BinlogEvent, err error) {
+	s.kind, s.image = (*header)(raw).kind(), nil
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.corrupt(s.kind, fmt.Sprint(p))
+		}
+	}()
+	if s.kind == replication.MARIADB_QUERY_COMPRESSED_EVENT {
+		if raw, err = inflateQuery(raw); err != nil {
+			return nil, err
+		}
+	}
+	if ev, err = s.parser.Parse(raw); err == nil {
+		return ev, nil
+	}
+	var refused *RefusedError
+	var unsupported *UnsupportedError
+	if errors.As(err, &refused) || errors.As(err, &unsupported) {
+		return nil, err
+	}
+	return nil, s.corrupt(s.kind, err.Error())
+}
+
+// decodeRows is called by go-mysql in place of its decoding of a rows event. It
+// reads the header and keeps the rest for the workers. Rows of schema duplex,
+// few and small, are decoded whole.
+func (s *stream) decodeRows(e *replication.RowsEvent, data []byte) error {
+	pos, err := e.DecodeHeader(data)
+	if err != nil {
+		return fmt.Errorf("decoding header of rows event: %w", err)
+	}
+	own := string(e.Table.Schema) == controlSchema
+	if !own && !s.handler.wants(e.TableID) {
+		return nil
+	}
+	images := data[pos:]
+	if isCompressedRows(s.kind) {
+		if images, err = inflate(images); err != nil {
+			return err
+		}
+	}
+	if own {
+		return e.DecodeData(pos, data)
+	}
+	s.image = images
+	return nil
+}
