@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"apply/statement": {"schemas"},
 	"spine":           {"change", "config", "internal/failpoint", "schemas", "supervise", "topics"},
 	"apply":           {"apply/statement", "change", "config", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
+	"feed":            {"change", "config", "schemas", "spine", "supervise", "tasks", "topics"},
 	"region":          {"apply", "capture", "change", "config", "console", "embedded", "supervise", "tasks"},
 }
 
@@ -44,7 +45,7 @@ var drivers = map[string][]string{
 	"github.com/twmb/franz-go/pkg/sr":  {"schemas", "embedded"},
 	"github.com/goccy/go-yaml":         {"config", "tasks"},
 	"github.com/prometheus":            {"region"},
-	"github.com/twmb/franz-go/pkg/kgo": {"apply", "capture", "embedded", "preflight", "spine", "topics"},
+	"github.com/twmb/franz-go/pkg/kgo": {"apply", "capture", "embedded", "feed", "preflight", "spine", "topics"},
 	"database/sql":                     {"apply", "mysql", "preflight"},
 }
 

@@ -20,6 +20,9 @@ type Ending struct {
 	offset int64
 }
 
+// Offset is that of the record on the spine.
+func (e *Ending) Offset() int64 { return e.offset }
+
 // Unknown stands for Assembler.Applied where the first of the region's own
 // transactions that comes is the one to begin with.
 const Unknown change.Seq = -1
@@ -40,6 +43,13 @@ type Assembler struct {
 	// Newest the stamp of the last that came out.
 	Applied change.Seq
 	Newest  change.Stamp
+	// Same tells whether a record is of a transaction whose origin and seq it
+	// has; it is asked where what precedes is passed over. Another region's
+	// transaction may be written again under its old number. Nil means yes.
+	Same func(r Record, end *Ending) (bool, error)
+	// Leave is how many transactions at the beginning are left out, since they
+	// may lack changes.
+	Leave int
 
 	spine   []Ending // spine[head:] are waiting
 	head    int
@@ -101,6 +111,8 @@ func (a *Assembler) skip() error {
 	for a.head < len(a.spine) {
 		end := &a.spine[a.head]
 		switch {
+		case a.Leave > 0:
+			a.Leave--
 		case end.Events == 0, !a.Accept(end.Stamp.Origin):
 		case end.Stamp.Origin != a.Source, a.Applied == Unknown:
 			return nil
@@ -159,7 +171,9 @@ func (a *Assembler) Next() (s Status, end *Ending, missing Partition, err error)
 // check proves that the records at the head of box can be the transaction's.
 func (a *Assembler) check(end *Ending, p *schemas.PartitionCount, box *Inbox) error {
 	if box.adrift {
-		a.moor(end, box)
+		if err := a.moor(end, box); err != nil {
+			return err
+		}
 	}
 	have := min(int64(box.Len()), p.Count)
 	if have == 0 {
@@ -177,16 +191,24 @@ func (a *Assembler) check(end *Ending, p *schemas.PartitionCount, box *Inbox) er
 
 // moor passes over what stands in a partition before the first transaction
 // that comes out. A record of a later transaction ends it: check tells.
-func (a *Assembler) moor(end *Ending, box *Inbox) {
+func (a *Assembler) moor(end *Ending, box *Inbox) error {
 	for box.Len() > 0 {
 		head := box.records[box.head]
 		later := head.Origin == a.Source && end.Stamp.Origin == a.Source && head.Seq > end.Stamp.Seq
-		if later || head.Origin == end.Stamp.Origin && head.Seq == end.Stamp.Seq {
+		same := head.Origin == end.Stamp.Origin && head.Seq == end.Stamp.Seq
+		if same && a.Same != nil {
+			var err error
+			if same, err = a.Same(head, end); err != nil {
+				return err
+			}
+		}
+		if later || same {
 			box.adrift = false
-			return
+			return nil
 		}
 		box.Pop()
 	}
+	return nil
 }
 
 // Stuck reports whether the transaction waits for a partition that isn't

@@ -50,8 +50,8 @@ type Consumer struct {
 	// Start is where partitions are read from. One that isn't there is read
 	// from its first record.
 	Start Offsets
-	// Adrift tells of a partition without a Start whether what precedes the
-	// first transaction may be passed over in it. If nil, none may.
+	// Adrift tells of a partition whether what precedes the first transaction
+	// that comes out may be passed over in it. If nil, it may in none.
 	Adrift func(Partition) bool
 	// Left counts the changes left out because of their origin, Queued the
 	// bytes that wait.
