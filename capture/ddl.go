@@ -1,11 +1,13 @@
 package capture
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"duplex/capture/binlog"
+	"duplex/schemas"
 	"duplex/supervise"
 )
 
@@ -14,8 +16,8 @@ import (
 // (TRUNCATE, DROP, RENAME) would let the regions drift apart: capture stops at
 // exactly that statement, until the operator has run it in the other regions
 // and accepts it by its GTID.
-func (c *Capture) ddl(ev *binlog.Event) error {
-	statement := parseDDL(ev.Schema, ev.Statement, ev.Escapes)
+func (s *publishing) ddl(ctx context.Context, ev *binlog.Event) error {
+	c, statement := s.c, parseDDL(ev.Schema, ev.Statement, ev.Escapes)
 	if !statement.touches(c.cfg.Captured, c.cfg.CapturedIn) {
 		return nil
 	}
@@ -23,7 +25,8 @@ func (c *Capture) ddl(ev *binlog.Event) error {
 	c.noteDDL(gtid, ev.Statement)
 	if !statement.removesRows || slices.Contains(c.cfg.AcceptDDL, gtid) {
 		c.cfg.Log.Warn("statement on a captured table", "gtid", gtid, "statement", ev.Statement)
-		return nil
+		s.urgent = true
+		return s.publisher.produce(ctx, s.schema.record(ev, statement, s.numbers))
 	}
 	return supervise.Permanent(fmt.Errorf("statement on a captured table that removes rows without saying which: %s; mend: run it in the other regions too, then restart with --accept-ddl %s", ev.Statement, gtid))
 }
@@ -42,7 +45,8 @@ func (c *Capture) unread(ev *binlog.Event) error {
 // ddlStatement is what a conservative look at a statement tells.
 type ddlStatement struct {
 	removesRows bool
-	tables      []tableName // those it names; of a database, table is empty
+	change      schemas.ChangeType // what it does to the tables; empty: none of these
+	tables      []tableName        // those it names; of a database, table is empty
 }
 
 type tableName struct{ db, table string }
@@ -73,8 +77,11 @@ func parseDDL(schema, text string, escapes binlog.Escapes) *ddlStatement {
 		switch {
 		case t.skip("TABLE") || t.skip("TABLES"):
 			t.skip("IF", "EXISTS")
-			d.removesRows = true
+			d.removesRows, d.change = true, schemas.DropTable
 			d.tables = t.names(schema)
+		case t.skip("INDEX"):
+			d.change = schemas.AlterTable
+			d.tables = t.indexed(schema)
 		case t.skip("DATABASE") || t.skip("SCHEMA"):
 			t.skip("IF", "EXISTS")
 			d.removesRows = true
@@ -85,7 +92,7 @@ func parseDDL(schema, text string, escapes binlog.Escapes) *ddlStatement {
 	case t.skip("RENAME"):
 		if t.skip("TABLE") || t.skip("TABLES") {
 			t.skip("IF", "EXISTS")
-			d.removesRows = true
+			d.removesRows, d.change = true, schemas.AlterTable
 			d.tables = t.names(schema)
 		}
 	case t.skip("ALTER"):
@@ -93,15 +100,42 @@ func parseDDL(schema, text string, escapes binlog.Escapes) *ddlStatement {
 		t.skip("IGNORE")
 		if t.skip("TABLE") {
 			t.skip("IF", "EXISTS")
+			d.change = schemas.AlterTable
 			d.tables = t.name(schema)
 			d.removesRows = t.alterRemovesRows()
 			d.tables = append(d.tables, t.otherTables(schema)...)
 		}
-	case t.skip("CREATE", "OR", "REPLACE", "TABLE"):
-		d.removesRows = true
-		d.tables = t.name(schema)
+	case t.skip("CREATE"):
+		d.create(t, schema)
 	}
 	return d
+}
+
+// create looks at what follows CREATE. Of what isn't a table or an index
+// nothing needs to be known.
+func (d *ddlStatement) create(t tokenList, schema string) {
+	replace := t.skip("OR", "REPLACE")
+	for t.skip("ONLINE") || t.skip("OFFLINE") || t.skip("UNIQUE") || t.skip("FULLTEXT") || t.skip("SPATIAL") {
+	}
+	switch {
+	case t.skip("TABLE"):
+		t.skip("IF", "NOT", "EXISTS")
+		d.removesRows, d.change = replace, schemas.CreateTable
+		d.tables = t.name(schema)
+	case t.skip("INDEX"):
+		d.change = schemas.AlterTable
+		d.tables = t.indexed(schema)
+	}
+}
+
+// indexed returns the table of CREATE INDEX … ON table or DROP INDEX … ON table.
+func (l tokenList) indexed(schema string) []tableName {
+	for i, t := range l {
+		if rest := l[i+1:]; t.is("ON") {
+			return rest.name(schema)
+		}
+	}
+	return nil
 }
 
 // token is a word, a quoted name, or one character of punctuation.

@@ -47,7 +47,7 @@ func TestParseDDL(t *testing.T) {
 		{"DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `a`", false, nil},
 		{"DROP DATABASE IF EXISTS shop", true, []tableName{{db: "shop"}}},
 		{"DROP SCHEMA `shop`", true, []tableName{{db: "shop"}}},
-		{"DROP INDEX i ON orders", false, nil},
+		{"DROP INDEX i ON orders", false, names("shop.orders")},
 		{"DROP VIEW orders", false, nil},
 
 		{"RENAME TABLE a TO b, crm.c TO crm.d", true, names("shop.a", "shop.b", "crm.c", "crm.d")},
@@ -78,7 +78,11 @@ func TestParseDDL(t *testing.T) {
 		{"ALTER DATABASE shop CHARACTER SET utf8mb4", false, nil},
 
 		{"CREATE OR REPLACE TABLE a (id INT)", true, names("shop.a")},
-		{"CREATE TABLE a (id INT)", false, nil},
+		{"CREATE TABLE a (id INT)", false, names("shop.a")},
+		{"CREATE TABLE IF NOT EXISTS crm.a LIKE b", false, names("crm.a")},
+		{"CREATE TEMPORARY TABLE a (id INT)", false, nil},
+		{"CREATE UNIQUE INDEX i USING BTREE ON orders (a)", false, names("shop.orders")},
+		{"CREATE TRIGGER t AFTER INSERT ON orders FOR EACH ROW SET @a = 1", false, nil},
 		{"CREATE OR REPLACE VIEW a AS SELECT 1", false, nil},
 		{"", false, nil},
 		{"/*", false, nil},
@@ -105,7 +109,8 @@ func TestDDLTouches(t *testing.T) {
 		"ALTER TABLE orders ADD a INT":    true,
 		"DROP DATABASE shop":              true,
 		"DROP DATABASE crm":               false,
-		"CREATE INDEX i ON orders (a)":    false,
+		"CREATE INDEX i ON orders (a)":    true,
+		"CREATE TABLE other (id INT)":     false,
 		"ALTER TABLE x RENAME TO y.other": false,
 	} {
 		if got := parseDDL("shop", text, binlog.Backslash).touches(captured, capturedIn); got != want {

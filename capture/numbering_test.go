@@ -41,7 +41,7 @@ func TestNumbersGoOnWithoutASavedPosition(t *testing.T) {
 	defer client.Close()
 	admin := kadm.NewClient(client)
 	spine := topics.Spine("east")
-	if err := topics.EnsureSpine(t.Context(), admin, cfg, spine); err != nil {
+	if err := topics.EnsureOrdered(t.Context(), admin, cfg, spine); err != nil {
 		t.Fatal(err)
 	}
 

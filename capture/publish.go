@@ -39,6 +39,8 @@ type publishing struct {
 	publisher *publisher
 	positions *positionLog
 	spine     spine
+	schema    schemaLog
+	pulse     pulse
 
 	position *binlog.Position
 	numbers  stamper // what the stamps of the published transactions led to
@@ -65,7 +67,10 @@ func (s *publishing) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return s.drain(context.Cause(ctx))
-		case <-tick.C:
+		case now := <-tick.C:
+			if err := s.beat(ctx, now); err != nil {
+				return err
+			}
 		case <-s.lingered():
 		case c := <-s.in.order:
 			if err := s.chunk(ctx, c); err != nil {
@@ -124,7 +129,7 @@ func (s *publishing) step(ctx context.Context, st *step, records []encoded) erro
 	case binlog.Commit:
 		return s.finish(ctx, st)
 	case binlog.DDL:
-		return s.c.ddl(st.event)
+		return s.ddl(ctx, st.event)
 	case binlog.Unread:
 		return s.c.unread(st.event)
 	}

@@ -76,6 +76,14 @@ func (c *Capture) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	schema, err := newSchemaLog(ctx, publisher.admin(), c, registry)
+	if err != nil {
+		return err
+	}
+	pulse, err := newPulse(ctx, publisher.admin(), cfg, registry)
+	if err != nil {
+		return err
+	}
 	s := &session{c: c, server: server, pipeline: newPipeline()}
 	s.stamping = stamping{
 		events: queue.New[*binlog.Event](queueBytes), out: s.pipeline,
@@ -86,7 +94,7 @@ func (c *Capture) stream(ctx context.Context) error {
 	}
 	s.publishing = publishing{
 		c: c, in: s.pipeline, waiting: s.stamping.waiting,
-		publisher: publisher, positions: positions, spine: spine, saved: time.Now(),
+		publisher: publisher, positions: positions, spine: spine, schema: schema, pulse: pulse, saved: time.Now(),
 	}
 	if err := s.publishing.restore(ctx, server); err != nil {
 		return err

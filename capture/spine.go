@@ -23,7 +23,7 @@ type spine struct {
 
 func newSpine(ctx context.Context, admin *kadm.Client, kafka config.Kafka, region change.Region, registry *schemas.Registry) (spine, error) {
 	s := spine{topic: topics.Spine(region)}
-	err := topics.EnsureSpine(ctx, admin, kafka, s.topic)
+	err := topics.EnsureOrdered(ctx, admin, kafka, s.topic)
 	if err != nil {
 		return s, err
 	}

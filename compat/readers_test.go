@@ -35,7 +35,7 @@ func startOurs(t *testing.T, m *testbed.MySQL, engine, region string) *capture.C
 			Region: change.Region(region), Engine: engine,
 			MySQL:    config.MySQL{Address: m.Addr, User: "root", TLS: config.TLS{Mode: config.TLSOff}, ServerID: 77_000_001},
 			Kafka:    config.Kafka{Brokers: services.kafka.Brokers(), ReplicationFactor: 1, Partitions: 1, Retention: time.Hour, TLS: config.TLS{Mode: config.TLSOff}},
-			Registry: config.Registry{URL: services.registry.URL()},
+			Registry: config.Registry{URL: services.registry.URL()}, Heartbeat: time.Second,
 		},
 		Captured:   func(db, _ string) bool { return db == "shop" },
 		CapturedIn: func(db string) bool { return db == "shop" },

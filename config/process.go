@@ -34,6 +34,8 @@ type Process struct {
 	Peers map[change.Region]Peer `yaml:"peers"`
 	// Listen is the address of health, metrics and status.
 	Listen string `yaml:"listen"`
+	// Heartbeat is how often capture publishes a sign of life, 0: never.
+	Heartbeat time.Duration `yaml:"heartbeat"`
 }
 
 // The engines.

@@ -116,7 +116,7 @@ func TestRefusals(t *testing.T) {
 		{"embedded peer", file("e", mysql, kafka, registry, `peers: {w: {kafka: {brokers: [embedded]}, registry: {url: "http://r"}}}`), "peers.w", "can't be embedded"},
 		{"peer zero", file("e", mysql, kafka, registry, `peers: {w: {kafka: {brokers: ["b:1"], partitions: 0}, registry: {url: "http://r"}}}`), "peers.w.kafka.partitions", "1 to 1024"},
 		{"unknown", file("e", mysql, `{brokers: ["b:1"], replicaton_factor: 3}`, registry, ""), "kafka.replicaton_factor", "did you mean replication_factor?"},
-		{"unknown far", file("e", mysql, kafka, registry, "colour: red"), "colour", "known here are engine, kafka, listen"},
+		{"unknown far", file("e", mysql, kafka, registry, "colour: red"), "colour", "known here are engine, heartbeat, kafka, listen"},
 		{"repeated", file("e", mysql, kafka, registry, "region: e"), "", "already defined"},
 		{"null", file("e", mysql, kafka, registry, "listen:"), "listen", "no value"},
 		{"number as text", file("e", `{address: "a:1", user: u, password: 0123}`, kafka, registry, ""), "mysql.password", "quotes"},

@@ -47,6 +47,7 @@ func (p *Process) Validate() error {
 		CheckRegion("region", p.Region),
 		CheckChoice("engine", p.Engine, EngineMySQL, EngineMariaDB),
 		checkAddress("listen", p.Listen),
+		checkHeartbeat(p.Heartbeat),
 		p.MySQL.validate(),
 		p.Kafka.validate("kafka"),
 		p.Registry.validate("registry"),
@@ -57,6 +58,13 @@ func (p *Process) Validate() error {
 		problems = append(problems, peer.validate("peers."+string(region), region, p.Region))
 	}
 	return errors.Join(problems...)
+}
+
+func checkHeartbeat(every time.Duration) error {
+	if every == 0 {
+		return nil
+	}
+	return CheckRange("heartbeat", every, time.Second, 24*time.Hour)
 }
 
 func (m MySQL) validate() error {

@@ -17,7 +17,7 @@ type Envelope struct {
 func NewEnvelope(t *Table, region change.Region, engine, version string) *Envelope {
 	e := &Envelope{
 		db:    AppendString(nil, t.DB),
-		table: AppendString([]byte{2}, t.Name),
+		table: appendOptionalString(nil, t.Name),
 	}
 	for _, s := range []string{version, engine, string(region)} {
 		e.source = AppendString(e.source, s)

@@ -21,6 +21,13 @@ const maxName = 249
 // for each published transaction, in commit order.
 func Spine(r change.Region) string { return string(r) + ".transaction" }
 
+// DDL returns the name of the region's topic of statements on captured tables.
+func DDL(r change.Region) string { return string(r) + ".ddl" }
+
+// Heartbeat returns the name of the region's topic of heartbeats, Debezium's
+// own: that is where programs look for them.
+func Heartbeat(r change.Region) string { return "__debezium-heartbeat." + string(r) }
+
 // Table returns the name of the topic of a table's changes,
 // <region>.<db>.<table>. Different tables never get the same name: a
 // character that Kafka doesn't allow, and a dot within a name, becomes _xHHHH.

@@ -26,9 +26,10 @@ func EnsureTable(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name s
 	})
 }
 
-// EnsureSpine makes a region's transaction topic if it isn't there. It has
-// one partition, which is what puts transactions in order.
-func EnsureSpine(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name string) error {
+// EnsureOrdered makes a topic of one partition, which is what puts its records
+// in order, if it isn't there: the spine, or the one of statements or
+// heartbeats.
+func EnsureOrdered(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name string) error {
 	n, err := ensure(ctx, adm, cfg, name, 1, map[string]string{
 		"cleanup.policy":    "delete",
 		"retention.ms":      strconv.FormatInt(cfg.Retention.Milliseconds(), 10),

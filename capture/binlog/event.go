@@ -48,8 +48,11 @@ type Event struct {
 	Rows *RowsEvent
 	// undecided is set on Commit; see Position.Pass.
 	undecided undecided
-	// Schema and Statement are set on DDL and Unread, Escapes on DDL.
+	// Schema and Statement are set on DDL and Unread, Escapes on DDL, and where
+	// in the binlog the statement begins.
 	Schema, Statement string
+	File              string
+	Pos               uint64
 	Escapes           Escapes
 }
 

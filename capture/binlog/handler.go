@@ -318,7 +318,7 @@ func (h *handler) query(ev *replication.QueryEvent) error {
 	case isStatementChange(verb):
 		return h.loggedAsStatement(schema, verb)
 	default:
-		return h.ddl(schema, statement, escapesOf(ev.StatusVars))
+		return h.ddl(ev)
 	}
 }
 
@@ -326,10 +326,11 @@ func (h *handler) loggedAsStatement(schema, verb string) error {
 	return refuse("transaction %s in schema %q was logged as a statement (%s …), not as rows; mend: SET GLOBAL binlog_format = 'ROW', also in the server's configuration file, and end the sessions that set another one", h.txn.gtid, schema, verb)
 }
 
-func (h *handler) ddl(schema, statement string, escapes Escapes) error {
+func (h *handler) ddl(statement *replication.QueryEvent) error {
 	if !h.txn.passed {
 		ev := h.event(DDL)
-		ev.Schema, ev.Statement, ev.Escapes = schema, statement, escapes
+		ev.Schema, ev.Statement, ev.Escapes = string(statement.Schema), string(statement.Query), escapesOf(statement.StatusVars)
+		ev.File, ev.Pos = h.file, h.at
 		if err := h.emit(ev); err != nil {
 			return err
 		}
