@@ -20,9 +20,8 @@ type columnRow struct {
 	maria                                bool
 }
 
-// dataTypes maps DATA_TYPE; it is never written. What isn't here (MariaDB's
-// inet6, uuid and later inventions) is schemas.Unknown, which check and
-// compile refuse by name.
+// dataTypes maps DATA_TYPE; it is never written. What isn't here (later
+// inventions) is schemas.Unknown, which check and compile refuse by name.
 var dataTypes = map[string]schemas.Type{
 	"tinyint": schemas.TinyInt, "smallint": schemas.SmallInt, "mediumint": schemas.MediumInt, "int": schemas.Int, "bigint": schemas.BigInt,
 	"decimal": schemas.Decimal, "float": schemas.Float, "double": schemas.Double, "bit": schemas.Bit,
@@ -32,9 +31,10 @@ var dataTypes = map[string]schemas.Type{
 	"binary": schemas.Binary, "varbinary": schemas.VarBinary,
 	"tinyblob": schemas.Blob, "blob": schemas.Blob, "mediumblob": schemas.Blob, "longblob": schemas.Blob,
 	"enum": schemas.Enum, "set": schemas.Set, "json": schemas.JSON, "vector": schemas.Vector,
-	"geometry": schemas.Geometry, "point": schemas.Geometry, "linestring": schemas.Geometry, "polygon": schemas.Geometry,
+	"geometry": schemas.Geometry, "point": schemas.Point, "linestring": schemas.Geometry, "polygon": schemas.Geometry,
 	"multipoint": schemas.Geometry, "multilinestring": schemas.Geometry, "multipolygon": schemas.Geometry,
 	"geomcollection": schemas.Geometry, "geometrycollection": schemas.Geometry,
+	"uuid": schemas.UUID, "inet4": schemas.INET4, "inet6": schemas.INET6,
 }
 
 // column turns the row into the table model's column.

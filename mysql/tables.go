@@ -52,11 +52,11 @@ func LoadTables(ctx context.Context, db *sql.DB, match func(db, table string) bo
 }
 
 func (l *loader) readTables(ctx context.Context, conn *sql.Conn, match func(db, table string) bool) error {
-	return each(ctx, conn, "SELECT TABLE_SCHEMA, TABLE_NAME, COALESCE(ENGINE, '') FROM information_schema.TABLES"+
+	return each(ctx, conn, "SELECT TABLE_SCHEMA, TABLE_NAME, COALESCE(ENGINE, ''), TABLE_TYPE = 'SYSTEM VERSIONED' FROM information_schema.TABLES"+
 		" WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND TABLE_SCHEMA NOT IN "+systemSchemas+
 		" ORDER BY TABLE_SCHEMA, TABLE_NAME", func(rows *sql.Rows) error {
 		t := new(schemas.Table)
-		if err := rows.Scan(&t.DB, &t.Name, &t.Engine); err != nil {
+		if err := rows.Scan(&t.DB, &t.Name, &t.Engine, &t.Versioned); err != nil {
 			return err
 		}
 		if match(t.DB, t.Name) {

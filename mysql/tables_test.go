@@ -161,11 +161,11 @@ func TestLoadTablesFunctionalKey(t *testing.T) {
 	}
 }
 
-func TestLoadTablesOfUnknownTypes(t *testing.T) {
+func TestLoadTablesOfMariaDB(t *testing.T) {
 	server := bed.SharedMySQL(t, testbed.MariaDB118, "")
 	exec(t, server.DB(), "CREATE DATABASE shop", "CREATE TABLE shop.t (id UUID PRIMARY KEY, i INET6, v VECTOR(3), z VARCHAR(9) COMPRESSED)")
 	c := loadShop(t, server)[0].Columns
-	if c[0].Type != schemas.Unknown || c[0].Native != "uuid" || c[1].Type != schemas.Unknown || c[2].Type != schemas.Vector || !strings.Contains(c[3].Native, "COMPRESSED") {
+	if c[0].Type != schemas.UUID || c[0].Native != "uuid" || c[1].Type != schemas.INET6 || c[2].Type != schemas.Vector || !strings.Contains(c[3].Native, "COMPRESSED") {
 		t.Errorf("columns %+v", c)
 	}
 }

@@ -15,6 +15,7 @@ import (
 type definitions struct {
 	foreignKeys   map[[2]string][]foreignKey
 	triggers      map[[2]string][]string // names; only where the account may see them
+	sequences     []string               // of MariaDB, db.name, quoted
 	autoIncrement int                    // tables that number their rows
 }
 
@@ -62,7 +63,28 @@ func readDefinitions(ctx context.Context, db *sql.DB, match func(db, table strin
 	if err := d.countAutoIncrement(ctx, db, match); err != nil {
 		return d, fmt.Errorf("reading auto_increment columns: %w", mysql.Classify(err))
 	}
+	if err := d.readSequences(ctx, db, match); err != nil {
+		return d, fmt.Errorf("reading sequences: %w", mysql.Classify(err))
+	}
 	return d, nil
+}
+
+func (d *definitions) readSequences(ctx context.Context, db *sql.DB, match func(db, table string) bool) error {
+	rows, err := db.QueryContext(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'SEQUENCE' ORDER BY 1, 2")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var schema, name string
+		if err := rows.Scan(&schema, &name); err != nil {
+			return err
+		}
+		if match(schema, name) {
+			d.sequences = append(d.sequences, quoteTable(schema, name))
+		}
+	}
+	return rows.Err()
 }
 
 func (d *definitions) readForeignKeys(ctx context.Context, db *sql.DB, match func(db, table string) bool) error {

@@ -17,6 +17,7 @@ func checkTables(s *side) []Finding {
 	for _, t := range s.tables {
 		found = append(found, checkKey(s, t)...)
 		found = append(found, checkEngine(s, t)...)
+		found = append(found, checkVersioned(s, t)...)
 		for i := range t.Columns {
 			found = append(found, checkColumn(s, t, &t.Columns[i])...)
 		}
@@ -27,7 +28,17 @@ func checkTables(s *side) []Finding {
 		found = append(found, checkTriggers(s, t)...)
 		found = append(found, checkCascades(s, t)...)
 	}
-	return found
+	return append(found, checkSequences(s)...)
+}
+
+func checkSequences(s *side) []Finding {
+	if len(s.definitions.sequences) == 0 {
+		return nil
+	}
+	return []Finding{{Region: s.region(), Code: "sequence", Severity: Warn, Where: s.where(),
+		What: "sequences match the task and are left out: " + strings.Join(s.definitions.sequences, ", "),
+		Why:  "each region hands out numbers by itself: from sequences that are alike both would hand out the same",
+		Fix:  "-- give each region's sequence its own numbers, as auto_increment_offset does: CREATE SEQUENCE … START WITH 1 INCREMENT BY 2 here, START WITH 2 INCREMENT BY 2 there\n"}}
 }
 
 func checkKey(s *side, t *schemas.Table) []Finding {
@@ -73,6 +84,16 @@ func columnNames(t *schemas.Table, positions []int) []string {
 	return names
 }
 
+func checkVersioned(s *side, t *schemas.Table) []Finding {
+	if !t.Versioned {
+		return nil
+	}
+	return []Finding{{Region: s.region(), Code: "system-versioned", Severity: Refuse, Where: s.whereTable(t),
+		What: "the table keeps its history itself (WITH SYSTEM VERSIONING)",
+		Why:  "its old rows are in the binlog as rows, and the other region can't be told their times: it would make another history of its own",
+		Fix:  fmt.Sprintf("-- in every region; the history is lost\nALTER TABLE %s DROP SYSTEM VERSIONING;\n", quoteTable(t.DB, t.Name))}}
+}
+
 func checkEngine(s *side, t *schemas.Table) []Finding {
 	if strings.EqualFold(t.Engine, "InnoDB") {
 		return nil
@@ -88,11 +109,11 @@ func checkColumn(s *side, t *schemas.Table, c *schemas.Column) []Finding {
 		Why: "its values couldn't be carried over exactly",
 		Fix: fmt.Sprintf("-- exclude the table from the task (tables.exclude: [%q]), or give the column another type\n", t.DB+"."+t.Name)}
 	switch {
-	case c.Type == schemas.Unknown, c.Type == schemas.Geometry, c.Type == schemas.Vector:
+	case c.Type == schemas.Unknown:
 		f.What = fmt.Sprintf("the type %s isn't handled yet", c.Native)
-	case strings.Contains(c.Native, "COMPRESSED"):
-		f.What = fmt.Sprintf("compressed columns (%s) aren't handled yet", c.Native)
-		f.Fix = fmt.Sprintf("-- take COMPRESSED out of the column's definition: ALTER TABLE %s MODIFY COLUMN %s …\n", quoteTable(t.DB, t.Name), mysql.QuoteIdent(c.Name))
+	case strings.Contains(c.Native, "mariadb-5.3") && c.Scale > 0:
+		f.What = fmt.Sprintf("the column has a fraction of a second in the format of MariaDB 5.3 (%s), of which the binlog doesn't tell the digits", c.Native)
+		f.Fix = fmt.Sprintf("SET GLOBAL mysql56_temporal_format = ON;\nALTER TABLE %s FORCE;\n", quoteTable(t.DB, t.Name))
 	case slices.ContainsFunc(c.Values, func(label string) bool { return strings.ContainsRune(label, '?') }):
 		// The servers show labels in utf8mb3 only, SHOW CREATE TABLE too.
 		f.Code, f.Severity, f.What = "enum-label", Warn, "a label has a question mark, which the server also shows for a character of four bytes, such as an emoji"

@@ -31,9 +31,13 @@ const (
 	KindEnum                // string: the label
 	KindEnumSet             // string: the labels, joined by comma
 	KindJSON                // string
+	KindUUID                // string
+	KindPoint               // record: x, y, WKB, SRID
+	KindGeometry            // record: WKB, SRID
+	KindVector              // array of float
 )
 
-var kindNames = [...]string{"invalid", "int", "long", "float", "double", "boolean", "bytes", "string", "decimal", "date", "micro-time", "timestamp", "micro-timestamp", "zoned-timestamp", "year", "bits", "enum", "set", "json"}
+var kindNames = [...]string{"invalid", "int", "long", "float", "double", "boolean", "bytes", "string", "decimal", "date", "micro-time", "timestamp", "micro-timestamp", "zoned-timestamp", "year", "bits", "enum", "set", "json", "uuid", "point", "geometry", "vector"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -45,7 +49,7 @@ var kindsOf = map[[2]string]Kind{
 	{"int", connectDate}: KindDate, {"int", connectYear}: KindYear,
 	{"long", connectMicroTime}: KindMicroTime, {"long", connectTimestamp}: KindTimestamp,
 	{"long", connectMicroTimestamp}: KindMicroTimestamp, {"string", connectZonedTimestamp}: KindZonedTimestamp,
-	{"string", connectEnum}: KindEnum, {"string", connectEnumSet}: KindEnumSet, {"string", connectJSON}: KindJSON,
+	{"string", connectEnum}: KindEnum, {"string", connectEnumSet}: KindEnumSet, {"string", connectJSON}: KindJSON, {"string", connectUUID}: KindUUID,
 }
 
 // Field is one column of a row as its writer encoded it.
@@ -160,6 +164,8 @@ func (f *Field) SkipValue(b []byte, at int) (int, error) {
 	case KindLong, KindMicroTime, KindTimestamp, KindMicroTimestamp:
 		_, at, err = ReadLong(b, at)
 		return at, err
+	case KindPoint, KindGeometry, KindVector:
+		return skipSpatial(f.Kind, b, at)
 	case KindFloat:
 		n = 4
 	case KindDouble:
@@ -208,7 +214,7 @@ func parseRow(n *node, name string) (*Record, error) {
 		return nil, fmt.Errorf("record %q has %d fields: between 1 and %d are read", name, len(fields), MaxFields)
 	}
 	r := &Record{Name: name, Namespace: n.text("namespace"), Fields: make([]Field, len(fields))}
-	seen := make(map[string]bool, len(fields))
+	seen, known := make(map[string]bool, len(fields)), make(map[string]bool)
 	for i, item := range fields {
 		avroName := item.text("name")
 		if !legalAvroName(avroName) {
@@ -218,7 +224,7 @@ func parseRow(n *node, name string) (*Record, error) {
 		if typ == nil {
 			return nil, fmt.Errorf("field %q has no type", avroName)
 		}
-		f, err := parseField(avroName, typ)
+		f, err := parseField(avroName, typ, known)
 		if err != nil {
 			return nil, fmt.Errorf("field %q: %w", avroName, err)
 		}
@@ -244,7 +250,7 @@ func recordFields(n *node, name string) ([]*node, error) {
 	return fields.array, nil
 }
 
-func parseField(name string, typ *node) (Field, error) {
+func parseField(name string, typ *node, known map[string]bool) (Field, error) {
 	f := Field{Name: name}
 	if typ.array != nil {
 		if len(typ.array) != 2 || isNull(typ.array[0]) == isNull(typ.array[1]) {
@@ -256,6 +262,10 @@ func parseField(name string, typ *node) (Field, error) {
 		} else {
 			typ = typ.array[0]
 		}
+	}
+	if kind, ok := kindOfNode(typ, known); ok {
+		f.Kind = kind
+		return f, f.parseAttributes(typ)
 	}
 	base, ok := typ.scalar.(string)
 	if !ok {

@@ -39,11 +39,15 @@ const (
 	Enum
 	Set
 	JSON
-	Geometry
+	Geometry // any but POINT
 	Vector
+	Point
+	UUID
+	INET4
+	INET6
 )
 
-var typeNames = [...]string{"unknown", "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit", "year", "date", "time", "datetime", "timestamp", "char", "varchar", "text", "binary", "varbinary", "blob", "enum", "set", "json", "geometry", "vector"}
+var typeNames = [...]string{"unknown", "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit", "year", "date", "time", "datetime", "timestamp", "char", "varchar", "text", "binary", "varbinary", "blob", "enum", "set", "json", "geometry", "vector", "point", "uuid", "inet4", "inet6"}
 
 // String returns the name of the type in lower case, as information_schema
 // writes DATA_TYPE (of its family, see Type).
@@ -104,6 +108,9 @@ type Table struct {
 	// Unique holds the other unique keys; nil in a table built from TABLE_MAP,
 	// which doesn't tell them.
 	Unique []Index
+	// Versioned tables of MariaDB keep their history themselves. Only
+	// information_schema tells.
+	Versioned bool
 	// Engine, such as "InnoDB"; empty in a table built from TABLE_MAP.
 	Engine string
 }
@@ -123,7 +130,8 @@ func (t *Table) Column(name string) int {
 func (t *Table) String() string { return t.DB + "." + t.Name }
 
 // Complete adds to a table built from TABLE_MAP what only information_schema
-// tells and its schema depends on: defaults, and FLOAT(M,D). The definition may
+// tells and its schema depends on: defaults, FLOAT(M,D), and the types that
+// MariaDB logs as BINARY. The definition may
 // be newer than the table, or nil if there is none now. A column that isn't in
 // it with the same type stays as it is.
 func (t *Table) Complete(newer *Table) {
@@ -133,7 +141,13 @@ func (t *Table) Complete(newer *Table) {
 	for i := range t.Columns {
 		c := &t.Columns[i]
 		at := newer.Column(c.Name)
-		if at < 0 || newer.Columns[at].Type != c.Type {
+		if at < 0 {
+			continue
+		}
+		if now := newer.Columns[at].Type; now >= UUID && c.Type == Binary && c.Length == now.size() {
+			c.Type, c.Native, c.Length = now, newer.Columns[at].Native, 0
+		}
+		if newer.Columns[at].Type != c.Type {
 			continue
 		}
 		c.Literal = newer.Columns[at].Literal
@@ -141,4 +155,12 @@ func (t *Table) Complete(newer *Table) {
 			c.Precision, c.Scale = newer.Columns[at].Precision, newer.Columns[at].Scale
 		}
 	}
+}
+
+// size is the number of bytes of UUID, INET4 or INET6.
+func (t Type) size() int {
+	if t == INET4 {
+		return 4
+	}
+	return 16
 }

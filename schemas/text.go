@@ -108,6 +108,7 @@ func appendColumns(b []byte, t *Table, cols []Column) ([]byte, error) {
 		return nil, fmt.Errorf("table %s has %d columns: between 1 and %d can be carried", t, len(cols), MaxFields)
 	}
 	b = append(b, `,"fields":[`...)
+	defined := make(map[string]bool)
 	for i := range cols {
 		c := &cols[i]
 		typ, err := avroTypeOf(t, c)
@@ -122,8 +123,9 @@ func appendColumns(b []byte, t *Table, cols []Column) ([]byte, error) {
 			b = append(b, ',')
 		}
 		b = appendJSON(append(b, `{"name":`...), name)
-		typ.preset = preset(c)
-		b = appendField(append(b, `,"type":`...), typ, c.Nullable)
+		typ.preset, typ.defined = preset(c), defined[typ.name]
+		defined[typ.name] = true
+		b = appendField(append(b, `,"type":`...), typ, c.Optional())
 	}
 	return append(b, ']'), nil
 }
@@ -160,10 +162,19 @@ type avroType struct {
 	precision   int // of a decimal, else 0
 	scale       int
 	preset      string // the default as JSON, empty without one
+	defined     bool   // a record that the schema has already defined
 }
 
 // append appends the type; the order of its properties is the converter's.
 func (a *avroType) append(b []byte) []byte {
+	switch {
+	case a.base == "array":
+		return append(b, vectorType...)
+	case a.base == "record" && a.defined:
+		return appendJSON(b, a.name)
+	case a.base == "record":
+		return append(b, definitions[a.name]...)
+	}
 	if a.name == "" && a.connectType == "" && len(a.params) == 0 && a.preset == "" {
 		return appendJSON(b, a.base)
 	}
@@ -213,6 +224,7 @@ const (
 	connectTimestamp      = "io.debezium.time.Timestamp"
 	connectMicroTimestamp = "io.debezium.time.MicroTimestamp"
 	connectZonedTimestamp = "io.debezium.time.ZonedTimestamp"
+	connectUUID           = "io.debezium.data.Uuid"
 )
 
 func avroTypeOf(t *Table, c *Column) (*avroType, error) {
@@ -285,6 +297,16 @@ func plainType(t Type) (avroType, bool) {
 		return avroType{base: "long", name: connectMicroTime}, true
 	case Timestamp:
 		return avroType{base: "string", name: connectZonedTimestamp}, true
+	case Geometry:
+		return avroType{base: "record", name: connectGeometry}, true
+	case Point:
+		return avroType{base: "record", name: connectPoint}, true
+	case Vector:
+		return avroType{base: "array", name: connectVector}, true
+	case UUID:
+		return avroType{base: "string", name: connectUUID}, true
+	case INET4, INET6:
+		return avroType{base: "string"}, true
 	}
 	return avroType{}, false
 }

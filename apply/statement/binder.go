@@ -78,6 +78,9 @@ func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect)
 		}
 		return cols
 	}
+	if target.Versioned {
+		problems = append(problems, fmt.Errorf("it is system-versioned here, and what the origin keeps of the history can't be written: ALTER TABLE %s DROP SYSTEM VERSIONING, in every region", qualified(target)))
+	}
 	b.row = bind(value)
 	problems = append(problems, b.checkMissing(value)...)
 	for _, u := range target.Unique {

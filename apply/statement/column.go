@@ -83,9 +83,9 @@ func bindColumn(f *schemas.Field, target *schemas.Table, dialect Dialect) (colum
 
 func formOf(k schemas.Kind) form {
 	switch k {
-	case schemas.KindString, schemas.KindEnum, schemas.KindEnumSet, schemas.KindJSON:
+	case schemas.KindString, schemas.KindEnum, schemas.KindEnumSet, schemas.KindJSON, schemas.KindUUID:
 		return text
-	case schemas.KindBytes:
+	case schemas.KindBytes, schemas.KindPoint, schemas.KindGeometry, schemas.KindVector:
 		return binar
 	case schemas.KindDate, schemas.KindMicroTime, schemas.KindTimestamp, schemas.KindMicroTimestamp, schemas.KindZonedTimestamp, schemas.KindYear:
 		return plain
@@ -114,10 +114,21 @@ func fits(f *schemas.Field, t *schemas.Column, dialect Dialect) bool {
 		return t.Type == schemas.Bit
 	case schemas.KindBits:
 		return t.Type == schemas.Bit && t.Length >= f.Length
-	case schemas.KindBytes:
-		return t.Type == schemas.Binary || t.Type == schemas.VarBinary || t.Type == schemas.Blob
+	case schemas.KindBytes: // as which MariaDB logs the types after Blob
+		return t.Type == schemas.Binary || t.Type == schemas.VarBinary || t.Type == schemas.Blob ||
+			t.Type == schemas.UUID || t.Type == schemas.INET4 || t.Type == schemas.INET6 || t.Type == schemas.Vector
+	case schemas.KindUUID:
+		return t.Type == schemas.UUID
+	case schemas.KindPoint:
+		return t.Type == schemas.Point || t.Type == schemas.Geometry
+	case schemas.KindGeometry:
+		return t.Type == schemas.Geometry
+	case schemas.KindVector:
+		return t.Type == schemas.Vector
 	case schemas.KindString:
-		return t.Type == schemas.Char || t.Type == schemas.VarChar || t.Type == schemas.Text || t.Type == schemas.JSON // see checkDocument
+		return t.Type == schemas.Char || t.Type == schemas.VarChar || t.Type == schemas.Text ||
+			t.Type == schemas.JSON || // see checkDocument
+			t.Type == schemas.INET4 || t.Type == schemas.INET6
 	case schemas.KindJSON: // MariaDB's JSON is a LONGTEXT
 		return t.Type == schemas.JSON || t.Type == schemas.Text && dialect == MariaDB
 	case schemas.KindEnum:
@@ -162,7 +173,7 @@ func nativeOf(f *schemas.Field) string {
 		return "int"
 	case schemas.KindLong:
 		return "bigint"
-	case schemas.KindFloat, schemas.KindDouble, schemas.KindDate, schemas.KindYear, schemas.KindJSON:
+	case schemas.KindFloat, schemas.KindDouble, schemas.KindDate, schemas.KindYear, schemas.KindJSON, schemas.KindUUID, schemas.KindPoint, schemas.KindGeometry:
 		return f.Kind.String()
 	case schemas.KindMicroTime:
 		return "time(6)"
@@ -193,6 +204,9 @@ func (c *column) appendLiteral(dst, b []byte, at int) ([]byte, int, error) {
 		dst, at, err := c.appendText(append(dst, '\''), b, at)
 		return append(dst, '\''), at, err
 	}
+	if c.kind >= schemas.KindPoint {
+		return c.appendSpatial(dst, b, at)
+	}
 	v, at, err := c.readString(b, at)
 	if err != nil {
 		return dst, at, err
@@ -207,7 +221,11 @@ func (c *column) appendLiteral(dst, b []byte, at int) ([]byte, int, error) {
 				return dst, at, err
 			}
 		}
-		return appendJSON(dst, v), at, nil
+		dst, err = appendJSON(dst, v)
+		return dst, at, err
+	}
+	if c.form == binar && c.typ >= schemas.UUID {
+		return appendHex(dst, v), at, nil // a quoted one would be read as text
 	}
 	if c.form == binar && len(v) > 0 {
 		// An introducer, not x'..': half the bytes on the wire.
@@ -266,12 +284,15 @@ func (c *column) appendText(dst, b []byte, at int) ([]byte, int, error) {
 		}
 		return append(dst, '0'+b[at]), at + 1, nil
 	case schemas.KindDecimal, schemas.KindBits, schemas.KindBytes, schemas.KindZonedTimestamp,
-		schemas.KindString, schemas.KindEnum, schemas.KindEnumSet, schemas.KindJSON:
+		schemas.KindString, schemas.KindEnum, schemas.KindEnumSet, schemas.KindJSON, schemas.KindUUID:
 		v, at, err := c.readString(b, at)
 		if err == nil {
 			dst, err = c.appendStringText(dst, v)
 		}
 		return dst, at, err
+	}
+	if c.kind >= schemas.KindPoint {
+		return c.appendSpatial(dst, b, at)
 	}
 	return c.appendTemporal(dst, b, at)
 }

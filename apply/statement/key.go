@@ -227,6 +227,11 @@ func (c *column) exactEquality() bool {
 	switch c.kind {
 	case schemas.KindFloat, schemas.KindDouble:
 		return false
+	}
+	if c.typ >= schemas.UUID { // shown as a text that may have another form
+		return false
+	}
+	switch c.kind {
 	case schemas.KindString:
 		// CHAR has no trailing spaces that could be ignored.
 		return !c.vague && (c.fold == foldNone || c.fold == foldSpaces && c.typ == schemas.Char)

@@ -20,6 +20,13 @@ func (c *column) isRaw(v []byte) bool {
 
 // appendRaw appends a text in the exact form as a literal.
 func (c *column) appendRaw(dst, v []byte) ([]byte, error) {
+	if c.kind == schemas.KindJSON && c.typ == schemas.JSON {
+		return appendJSON(dst, v[1:])
+	}
+	if c.kind == schemas.KindJSON {
+		doc, _ := untyped(v[1:])
+		return appendQuoted(dst, doc), nil
+	}
 	charset, value, ok := bytes.Cut(v[1:], []byte{0})
 	switch {
 	case !ok:
@@ -27,8 +34,7 @@ func (c *column) appendRaw(dst, v []byte) ([]byte, error) {
 	case len(charset) == 0:
 		return c.appendNumber(dst, value)
 	case sameCharset(string(charset), c.charset):
-		dst = append(append(append(dst, '_'), c.charset...), " x'"...)
-		return append(hex.AppendEncode(dst, value), '\''), nil
+		return appendHex(append(append(append(dst, '_'), c.charset...), ' '), value), nil
 	}
 	return dst, fmt.Errorf("the text has bytes of character set %s that no other has, and the column is in %s here: "+
 		"give it the origin's character set, or correct the text in the origin", charset, c.charset)
@@ -61,4 +67,9 @@ func wholly(charset string, dialect Dialect) bool {
 		return dialect != MariaDB
 	}
 	return false
+}
+
+// appendHex appends bytes as a hexadecimal literal.
+func appendHex(dst, v []byte) []byte {
+	return append(hex.AppendEncode(append(dst, "x'"...), v), '\'')
 }

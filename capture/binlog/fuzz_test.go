@@ -49,7 +49,7 @@ func FuzzJSON(f *testing.F) {
 	f.Add(jsonDocument(opaque{252, "bytes"}, 2))
 	f.Add([]byte{jsonDouble, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f})
 	f.Fuzz(func(t *testing.T, document []byte) {
-		out, err := appendJSON(nil, document)
+		out, err := textOf(nil, document)
 		if err != nil {
 			return
 		}

@@ -132,6 +132,9 @@ func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapE
 	// id and flags (a parent's foreign key sets one).
 	const flagsEnd = replication.EventHeaderSize + 6 + 2
 	text := e.RawData[flagsEnd:]
+	if err := readMeta(ev, e.RawData[replication.EventHeaderSize:]); err != nil {
+		return fmt.Errorf("reading binlog %s: table map of %s.%s: %w", h.file, ev.Schema, ev.Table, err)
+	}
 	known, ok := h.cache[string(text)]
 	switch {
 	case !ok:

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+
+	"duplex/schemas"
 )
 
 // A JSON column stands in a row image in the server's own binary form. It is
@@ -42,7 +44,7 @@ const maxJSONDepth = 100
 // compileJSON picks the step of JSON.
 func compileJSON(meta uint16) (column, error) {
 	size, err := lengthBytes(gomysql.MYSQL_TYPE_BLOB, meta)
-	return column{step: stepJSON, size: size}, err
+	return column{step: stepJSON, rough: roughJSON, size: size}, err
 }
 
 // stepJSON writes the text with its length before it.
@@ -52,20 +54,43 @@ func stepJSON(c *column, dst, src []byte) ([]byte, int, error) {
 		return nil, 0, err
 	}
 	start, guess := reserve(&dst, len(document))
-	if dst, err = appendJSON(dst, document); err != nil {
+	r := jsonReader{budget: len(document)}
+	if dst, err = r.document(dst, document); err != nil {
 		return nil, 0, err
+	}
+	if r.foreign {
+		return nil, 0, errInexact
 	}
 	return settle(dst, start, guess), n, nil
 }
 
-// appendJSON appends the text of a document.
-func appendJSON(dst, document []byte) ([]byte, error) {
+// roughJSON: the text doesn't tell the types of values that JSON doesn't have.
+// The exact form has them before these values.
+func roughJSON(c *column, dst, exact, src []byte) (out, exactOut []byte, n int, err error) {
+	document, n, err := prefixed(src, c.size)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	plain, typed := jsonReader{budget: len(document)}, jsonReader{budget: len(document), typed: true}
+	dst = c.some(dst)
+	start, guess := reserve(&dst, len(document))
+	if dst, err = plain.document(dst, document); err != nil {
+		return nil, nil, 0, err
+	}
+	exactStart, exactGuess := reserve(&exact, len(document))
+	if exact, err = typed.document(append(exact, schemas.RawText), document); err != nil {
+		return nil, nil, 0, err
+	}
+	return settle(dst, start, guess), settle(exact, exactStart, exactGuess), n, nil
+}
+
+// document appends the text of a document.
+func (r *jsonReader) document(dst, document []byte) ([]byte, error) {
 	if len(document) == 0 {
 		// Left by INSERT IGNORE of NULL into a NOT NULL column; the server
 		// reads it as null.
 		return append(dst, "null"...), nil
 	}
-	r := jsonReader{budget: len(document)}
 	return r.value(dst, document[0], document[1:], 1)
 }
 
@@ -76,6 +101,27 @@ type jsonReader struct {
 	// server's: its offsets lead to the same bytes again and again, and a
 	// small one could be made to print without end.
 	budget int
+	// foreign is set once there was a value of a type that JSON doesn't have;
+	// typed tells to write the type before each.
+	foreign, typed bool
+}
+
+// mark notes that a value of a type that JSON doesn't have follows.
+func (r *jsonReader) mark(dst []byte, typ byte) []byte {
+	r.foreign = true
+	if r.typed {
+		return append(dst, schemas.RawText, typ)
+	}
+	return dst
+}
+
+// unsigned appends an unsigned integer. Read from a text it would be a signed
+// one, unless it is too great for that.
+func (r *jsonReader) unsigned(dst []byte, v uint64) []byte {
+	if v <= math.MaxInt64 {
+		dst = r.mark(dst, gomysql.MYSQL_TYPE_LONGLONG)
+	}
+	return strconv.AppendUint(dst, v, 10)
 }
 
 // take accounts for n bytes at the start of data.
@@ -134,15 +180,15 @@ func (r *jsonReader) scalar(dst []byte, typ byte, data []byte) ([]byte, error) {
 	case jsonInt16:
 		return strconv.AppendInt(dst, int64(int16(binary.LittleEndian.Uint16(data))), 10), nil
 	case jsonUint16:
-		return strconv.AppendUint(dst, uint64(binary.LittleEndian.Uint16(data)), 10), nil
+		return r.unsigned(dst, uint64(binary.LittleEndian.Uint16(data))), nil
 	case jsonInt32:
 		return strconv.AppendInt(dst, int64(int32(binary.LittleEndian.Uint32(data))), 10), nil
 	case jsonUint32:
-		return strconv.AppendUint(dst, uint64(binary.LittleEndian.Uint32(data)), 10), nil
+		return r.unsigned(dst, uint64(binary.LittleEndian.Uint32(data))), nil
 	case jsonInt64:
 		return strconv.AppendInt(dst, int64(binary.LittleEndian.Uint64(data)), 10), nil
 	case jsonUint64:
-		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(data), 10), nil
+		return r.unsigned(dst, binary.LittleEndian.Uint64(data)), nil
 	}
 	return appendJSONDouble(dst, math.Float64frombits(binary.LittleEndian.Uint64(data)))
 }
@@ -270,8 +316,12 @@ func (r *jsonReader) opaque(dst, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	dst = r.mark(dst, typ)
 	switch typ {
 	case gomysql.MYSQL_TYPE_NEWDECIMAL:
+		if r.typed && len(value) > 0 {
+			dst = append(dst, value[0]) // the precision
+		}
 		return appendJSONDecimal(dst, value)
 	case gomysql.MYSQL_TYPE_DATE, gomysql.MYSQL_TYPE_DATETIME, gomysql.MYSQL_TYPE_TIMESTAMP, gomysql.MYSQL_TYPE_TIME:
 		return appendJSONTime(dst, typ, value)

@@ -20,7 +20,7 @@ func TestJSONProperty(t *testing.T) {
 		v := drawJSON(t, 0)
 		want := jsonText(v)
 		for _, word := range []int{2, 4} {
-			got, err := appendJSON([]byte("x"), jsonDocument(v, word))
+			got, err := textOf([]byte("x"), jsonDocument(v, word))
 			if err != nil || string(got) != "x"+want {
 				t.Fatalf("got %s, %v; want %s", got, err, want)
 			}
@@ -126,10 +126,10 @@ func TestJSONHostile(t *testing.T) {
 	for range maxJSONDepth - 1 {
 		deep = []any{deep}
 	}
-	if _, err := appendJSON(nil, jsonDocument(deep, 2)); err != nil {
+	if _, err := textOf(nil, jsonDocument(deep, 2)); err != nil {
 		t.Errorf("100 levels: %v", err)
 	}
-	if _, err := appendJSON(nil, jsonDocument([]any{deep}, 2)); !errors.Is(err, ErrJSONDepth) {
+	if _, err := textOf(nil, jsonDocument([]any{deep}, 2)); !errors.Is(err, ErrJSONDepth) {
 		t.Errorf("101 levels: %v", err)
 	}
 	// Arrays of 1000 entries, each of which leads to the next array.
@@ -144,15 +144,15 @@ func TestJSONHostile(t *testing.T) {
 		bomb = append(bomb, array...)
 	}
 	bomb = append(bomb, make([]byte, 0x10000)...)
-	if out, err := appendJSON(nil, bomb); !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrTruncated) {
+	if out, err := textOf(nil, bomb); !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrTruncated) {
 		t.Errorf("bomb: %v, %d bytes", err, len(out))
 	}
 	// A value behind the end of its array.
-	if _, err := appendJSON(nil, []byte{jsonSmallArray, 1, 0, 7, 0, jsonInt32, 7, 0, 1, 2, 3, 4}); !errors.Is(err, ErrTruncated) {
+	if _, err := textOf(nil, []byte{jsonSmallArray, 1, 0, 7, 0, jsonInt32, 7, 0, 1, 2, 3, 4}); !errors.Is(err, ErrTruncated) {
 		t.Errorf("value behind its array: %v", err)
 	}
 	// An array that is its own entry.
-	if _, err := appendJSON(nil, []byte{jsonSmallArray, 1, 0, 7, 0, jsonSmallArray, 0, 0}); !errors.Is(err, ErrMalformed) {
+	if _, err := textOf(nil, []byte{jsonSmallArray, 1, 0, 7, 0, jsonSmallArray, 0, 0}); !errors.Is(err, ErrMalformed) {
 		t.Errorf("array in itself: %v", err)
 	}
 }
@@ -173,4 +173,10 @@ func TestJSONDoubles(t *testing.T) {
 			t.Fatalf("%v became %s, %v", v, text, err)
 		}
 	})
+}
+
+// textOf is the text of a document.
+func textOf(dst, document []byte) ([]byte, error) {
+	r := jsonReader{budget: len(document)}
+	return r.document(dst, document)
 }

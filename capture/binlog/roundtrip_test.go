@@ -96,6 +96,11 @@ func (p *trip) read(t *testing.T, from gomysql.Position, db string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		now, err := mysql.LoadColumns(t.Context(), p.from.DB(), db, p.f.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Complete(now)
 		d, err := CompileRow(table, ev.Table)
 		if err != nil {
 			t.Fatal(err)

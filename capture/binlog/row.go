@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"duplex/schemas"
@@ -90,6 +91,9 @@ type column struct {
 	labels [][]byte
 	set    bool
 	blank  int
+	// inner is the column without its compression, and most the longest value.
+	inner *column
+	most  uint64
 }
 
 // step appends the Avro encoding of the value at the start of src to dst and
@@ -114,7 +118,7 @@ func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, e
 	}
 	d := &RowDecoder{table: t, columns: make([]column, len(t.Columns)), bitmap: (len(t.Columns) + 7) / 8}
 	for i := range t.Columns {
-		c, err := compileColumn(&t.Columns[i], tm.ColumnType[i], tm.ColumnMeta[i])
+		c, err := compileStored(&t.Columns[i], tm.ColumnType[i], tm.ColumnMeta[i])
 		var refused *UnsupportedError
 		if errors.As(err, &refused) {
 			refused.DB, refused.Table, refused.Column = t.DB, t.Name, t.Columns[i].Name
@@ -122,9 +126,12 @@ func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, e
 		if err != nil {
 			return nil, err
 		}
-		c.key, c.nullable = -1, t.Columns[i].Nullable
+		c.key, c.nullable = -1, t.Columns[i].Optional()
 		if c.null, c.value = 0, 2; t.Columns[i].NullLast() {
 			c.null, c.value = 2, 0
+		}
+		if c.inner != nil {
+			c.inner.nullable, c.inner.null, c.inner.value = c.nullable, c.null, c.value
 		}
 		d.columns[i] = c
 	}
@@ -132,6 +139,24 @@ func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, e
 		d.columns[i].key = p
 	}
 	return d, nil
+}
+
+// compileStored compiles a column as it is stored: compressed, maybe.
+func compileStored(c *schemas.Column, typ byte, meta uint16) (column, error) {
+	if !isCompressed(typ) {
+		return compileColumn(c, typ, meta)
+	}
+	size, err := lengthBytes(plainType(typ), meta)
+	if err != nil {
+		return column{}, err
+	}
+	// What is unpacked has four bytes of length before it.
+	inner, err := compileColumn(c, gomysql.MYSQL_TYPE_BLOB, 4)
+	most := uint64(meta)
+	if typ == typeBlobCompressed {
+		most = 1<<(8*meta) - 1
+	}
+	return column{step: stepCompressed, rough: roughCompressed, size: size, most: most, inner: &inner}, err
 }
 
 // compileColumn picks the step of one column by its type.
@@ -164,6 +189,10 @@ func compileColumn(c *schemas.Column, typ byte, meta uint16) (column, error) {
 		return compileLabels(c, meta)
 	case schemas.JSON:
 		return compileJSON(meta)
+	case schemas.Point, schemas.Geometry, schemas.Vector:
+		return compileSpatial(c, meta)
+	case schemas.UUID, schemas.INET4, schemas.INET6:
+		return compileAddress(c), nil
 	}
 	return column{}, &UnsupportedError{What: c.Type.String() + " columns are not handled yet", Hint: "exclude the table, or drop the column"}
 }

@@ -154,6 +154,11 @@ func (s *source) binlogWith(t testing.TB, from, to mysql.Position, decode func(*
 		if err != nil {
 			t.Fatalf("reading binlog: %v", err)
 		}
+		if tm, ok := ev.Event.(*replication.TableMapEvent); ok {
+			if err := readMeta(tm, ev.RawData[replication.EventHeaderSize:]); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if ev.Header.LogPos >= to.Pos && ev.Header.EventType != replication.FORMAT_DESCRIPTION_EVENT && ev.Header.EventType != replication.ROTATE_EVENT {
 			return events
 		}

@@ -88,6 +88,8 @@ type mapReader struct {
 	// enums and sets count the columns read so far: their labels are listed
 	// in that order.
 	enums, sets int
+	// geometries counts those: their types are listed in that order.
+	geometries int
 }
 
 func (b *mapReader) refuse(column int, what, hint string) error {
@@ -108,15 +110,6 @@ func (b *mapReader) checkComplete() error {
 	if len(tm.ColumnType) != n || len(tm.ColumnMeta) != n || len(tm.NullBitmap) < (n+7)/8 {
 		return b.refuse(-1, "its TABLE_MAP event is malformed", "")
 	}
-	for i, typ := range tm.ColumnType {
-		switch typ {
-		case typeBlobCompressed, typeVarcharCompressed:
-			// go-mysql doesn't skip their metadata, so that of all columns
-			// after them can't be trusted either.
-			return b.refuse(i, "COMPRESSED columns of MariaDB are not handled yet",
-				fmt.Sprintf("ALTER TABLE %s.%s MODIFY the column without COMPRESSED", b.table.DB, b.table.Name))
-		}
-	}
 	if len(tm.PrimaryKey) == 0 {
 		return b.refuse(-1, "it has no primary key", fmt.Sprintf("ALTER TABLE %s.%s ADD PRIMARY KEY (…)", b.table.DB, b.table.Name))
 	}
@@ -124,12 +117,14 @@ func (b *mapReader) checkComplete() error {
 }
 
 // readCharsets assigns collation ids to columns. go-mysql's own CollationMap
-// isn't used: the server counts VECTOR among the character columns and
-// go-mysql doesn't, which shifts the collation of every column after one.
+// isn't used: the server counts VECTOR and COMPRESSED columns among the
+// character columns and go-mysql doesn't, which shifts the collation of every
+// column after one.
 func (b *mapReader) readCharsets() error {
 	b.charset = make(map[int]uint64)
 	character := func(i int) bool {
-		return b.tm.IsCharacterColumn(i) || b.tm.ColumnType[i] == gomysql.MYSQL_TYPE_VECTOR
+		typ := b.tm.ColumnType[i]
+		return b.tm.IsCharacterColumn(i) || typ == gomysql.MYSQL_TYPE_VECTOR || isCompressed(typ)
 	}
 	if err := b.assignCharsets(character, b.tm.DefaultCharset, b.tm.ColumnCharset); err != nil {
 		return err
@@ -176,7 +171,10 @@ func (b *mapReader) readColumn(i int) error {
 	if err := b.readType(i, c); err != nil {
 		return err
 	}
-	c.Native = nativeType(c, b.tm.ColumnType[i], b.tm.ColumnMeta[i])
+	c.Native = nativeType(c, plainType(b.tm.ColumnType[i]), b.tm.ColumnMeta[i])
+	if isCompressed(b.tm.ColumnType[i]) {
+		c.Native += " /*M!100301 COMPRESSED*/"
+	}
 	return nil
 }
 
@@ -216,10 +214,10 @@ func (b *mapReader) readType(i int, c *schemas.Column) error {
 	case gomysql.MYSQL_TYPE_JSON:
 		c.Type = schemas.JSON
 	case gomysql.MYSQL_TYPE_GEOMETRY:
-		c.Type = schemas.Geometry
+		return b.readGeometry(i, c)
 	case gomysql.MYSQL_TYPE_VECTOR:
 		c.Type = schemas.Vector
-	case gomysql.MYSQL_TYPE_STRING, gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING, gomysql.MYSQL_TYPE_BLOB:
+	case typeBlobCompressed, typeVarcharCompressed, gomysql.MYSQL_TYPE_STRING, gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING, gomysql.MYSQL_TYPE_BLOB:
 		return b.readCharacterType(i, c)
 	default:
 		return b.refuse(i, fmt.Sprintf("columns of binlog type %d are not handled yet", typ), "")
@@ -227,11 +225,29 @@ func (b *mapReader) readType(i int, c *schemas.Column) error {
 	return nil
 }
 
+// readGeometry tells POINT, which Debezium has another type for, from the
+// other geometries.
+func (b *mapReader) readGeometry(i int, c *schemas.Column) error {
+	const point = 1 // as in Well-Known Binary
+	if b.geometries >= len(b.tm.GeometryType) {
+		return b.refuse(i, "the binlog doesn't tell its type of geometry", "SET PERSIST binlog_row_metadata='FULL'")
+	}
+	c.Type = schemas.Geometry
+	if b.tm.GeometryType[b.geometries] == point {
+		c.Type = schemas.Point
+	}
+	b.geometries++
+	return nil
+}
+
 // readCharacterType tells CHAR from BINARY, VARCHAR from VARBINARY and TEXT
 // from BLOB by the collation, and finds ENUM and SET, which the binlog
 // disguises as STRING.
 func (b *mapReader) readCharacterType(i int, c *schemas.Column) error {
-	typ, meta := b.tm.ColumnType[i], b.tm.ColumnMeta[i]
+	typ, meta := plainType(b.tm.ColumnType[i]), b.tm.ColumnMeta[i]
+	if b.tm.ColumnType[i] == typeVarcharCompressed {
+		meta-- // the byte that tells the method
+	}
 	var labels [][]byte
 	switch real, length := stringType(typ, meta); {
 	case real == gomysql.MYSQL_TYPE_ENUM:

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"reflect"
 
 	"duplex/schemas"
@@ -33,6 +34,7 @@ func (v *TableVersion) same(other *TableVersion) bool {
 func newTableVersion(cfg Config, ev *replication.TableMapEvent) *TableVersion {
 	db, name := string(ev.Schema), string(ev.Table)
 	v := &TableVersion{Captured: db != controlSchema && cfg.Captured(db, name)}
+	v.Captured = v.Captured && !isSequence(ev)
 	if !v.Captured {
 		return v
 	}
@@ -46,4 +48,13 @@ func newTableVersion(cfg Config, ev *replication.TableMapEvent) *TableVersion {
 	}
 	v.Decoder, v.err = CompileRow(v.Table, ev)
 	return v
+}
+
+// sequenceColumns are the columns of every SEQUENCE of MariaDB, which is a
+// table of one row without a key. Its numbers belong to one region: check tells
+// that it is left out.
+const sequenceColumns = "next_not_cached_value,minimum_value,maximum_value,start_value,increment,cache_size,cycle_option,cycle_count"
+
+func isSequence(ev *replication.TableMapEvent) bool {
+	return len(ev.PrimaryKey) == 0 && string(bytes.Join(ev.ColumnName, []byte(","))) == sequenceColumns
 }

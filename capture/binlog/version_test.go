@@ -73,3 +73,23 @@ func TestTableVersionLasts(t *testing.T) {
 		})
 	}
 }
+
+// A sequence's row is in the binlog like a table's; it is left out.
+func TestSequenceIsLeftOut(t *testing.T) {
+	t.Parallel()
+	s := startSource(t, testbed.MariaDB118)
+	s.exec(t, "CREATE SEQUENCE d.s")
+	s.exec(t, "CREATE TABLE d.t (id INT PRIMARY KEY)")
+	from := s.executed(t)
+	s.exec(t, "DO NEXTVAL(d.s)")
+	s.exec(t, "INSERT INTO d.t VALUES (1)")
+	events, err := s.read(t, from, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == Rows && e.Rows.Table.Table.Name != "t" {
+			t.Errorf("rows of %s", e.Rows.Table.Table)
+		}
+	}
+}
