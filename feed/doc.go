@@ -60,10 +60,13 @@
 //	double                      DOUBLE                            float64
 //	boolean                     BIT(1)                            bool
 //	bits                        BIT(2) to BIT(64)                 uint64
-//	string                      CHAR, VARCHAR, TEXT               string, or RawText
+//	string                      CHAR, VARCHAR, TEXT, INET4, INET6 string, or RawText
 //	enum                        ENUM                              string, or RawText: the label
 //	set                         SET                               []string, or RawText: the labels
-//	json                        JSON                              json.RawMessage
+//	json                        JSON                              json.RawMessage: the text that SELECT shows
+//	uuid                        UUID of MariaDB                   string
+//	point, geometry             POINT, GEOMETRY                   Geometry
+//	vector                      VECTOR                            []float32
 //	bytes                       BINARY, VARBINARY, BLOB           []byte
 //	date                        DATE                              Date
 //	timestamp, micro-timestamp  DATETIME                          DateTime: a clock on the wall, in no zone

@@ -64,7 +64,9 @@ func (d DateTime) Time(zone *time.Location) (t time.Time, ok bool) {
 }
 
 // RawText is a text that UTF-8 can't hold without loss: bytes that are invalid
-// in the column's character set, or characters that Unicode lacks.
+// in the column's character set, or characters that Unicode lacks. Of an ENUM
+// or SET with a label ” that a text can't tell from none it is the value's
+// number in digits, without a character set.
 type RawText struct {
 	Charset string // MySQL's name of it
 	Bytes   []byte // in that character set
@@ -78,6 +80,14 @@ func (r RawText) String() string {
 		}
 		return c
 	}, string(bytes.ToValidUTF8(r.Bytes, []byte("?"))))
+}
+
+// Geometry is a POINT or any other GEOMETRY.
+type Geometry struct {
+	// SRID is the number of its spatial reference system, 0 for none.
+	SRID uint32
+	// WKB is its Well-Known Binary, longitude before latitude.
+	WKB []byte
 }
 
 var errValue = errors.New("the value is none that its column can have")
@@ -100,12 +110,29 @@ func decodeValue(f *schemas.Field, b []byte) (any, error) {
 			return nil, err
 		}
 		return decodeTemporal(f.Kind, v), nil
+	case schemas.KindPoint, schemas.KindGeometry:
+		wkb, srid, _, err := schemas.ReadGeometry(f.Kind, b, 0)
+		return Geometry{srid, bytes.Clone(wkb)}, err
+	case schemas.KindVector:
+		return decodeVector(b)
 	}
 	v, _, err := schemas.ReadBytes(b, 0)
 	if err != nil {
 		return nil, err
 	}
 	return decodeBytes(f, v)
+}
+
+func decodeVector(b []byte) ([]float32, error) {
+	raw, _, err := schemas.ReadVector(b, 0)
+	if err != nil {
+		return nil, err
+	}
+	floats := make([]float32, len(raw)/4)
+	for i := range floats {
+		floats[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+	return floats, nil
 }
 
 func decodeTemporal(kind schemas.Kind, v int64) any {
@@ -141,7 +168,7 @@ func decodeBytes(f *schemas.Field, v []byte) (any, error) {
 	switch f.Kind {
 	case schemas.KindBytes:
 		return bytes.Clone(v), nil
-	case schemas.KindString, schemas.KindEnum, schemas.KindEnumSet, schemas.KindJSON:
+	case schemas.KindString, schemas.KindEnum, schemas.KindEnumSet, schemas.KindJSON, schemas.KindUUID:
 		return decodeText(f.Kind, v)
 	case schemas.KindDecimal:
 		return decimalOf(v, f.Scale), nil
@@ -170,6 +197,9 @@ func decodeBytes(f *schemas.Field, v []byte) (any, error) {
 
 func decodeText(kind schemas.Kind, v []byte) (any, error) {
 	switch {
+	case kind == schemas.KindJSON && len(v) > 0 && v[0] == schemas.RawText:
+		plain, _ := schemas.UntypedJSON(v[1:])
+		return json.RawMessage(bytes.Clone(plain)), nil
 	case len(v) > 0 && v[0] == schemas.RawText:
 		charset, text, ok := bytes.Cut(v[1:], []byte{0})
 		if !ok {

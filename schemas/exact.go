@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -217,3 +218,37 @@ const ZeroTimestamp = "0000-00-00T00:00:00Z"
 // its character set, a zero byte, and the text in that character set. No UTF-8
 // has the byte.
 const RawText = 0xff
+
+// JSONType is the type of a value in a JSON document that JSON itself lacks.
+type JSONType struct {
+	Number    byte // that of the type in the binlog; 8 for an unsigned integer
+	Precision int  // of a DECIMAL
+}
+
+// jsonDecimal is the type of DECIMAL.
+const jsonDecimal = 246
+
+// UntypedJSON takes the types out of a document in the exact form, less its
+// first byte, and tells before which positions of what is left they stood. What
+// is left is the document as it stands on the wire.
+func UntypedJSON(doc []byte) (plain []byte, types map[int]JSONType) {
+	if bytes.IndexByte(doc, RawText) < 0 {
+		return doc, nil
+	}
+	types = make(map[int]JSONType)
+	plain = make([]byte, 0, len(doc))
+	for i := 0; i < len(doc); i++ {
+		if doc[i] != RawText || i+1 == len(doc) {
+			plain = append(plain, doc[i])
+			continue
+		}
+		i++
+		typ := JSONType{Number: doc[i]}
+		if typ.Number == jsonDecimal && i+1 < len(doc) {
+			i++
+			typ.Precision = int(doc[i])
+		}
+		types[len(plain)] = typ
+	}
+	return plain, types
+}

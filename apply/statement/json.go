@@ -22,7 +22,7 @@ import (
 // schemas.RawText and the type's number in the binlog, and of a DECIMAL its
 // precision. Without them it is the text that the server shows.
 func appendJSON(dst, doc []byte) ([]byte, error) {
-	doc, types := untyped(doc)
+	doc, types := schemas.UntypedJSON(doc)
 	safe := len(types) == 0
 	walkScalars(doc, func(from, to int, _ []level) { safe = safe && isSafe(doc[from:to]) })
 	if safe || !json.Valid(doc) { // what is malformed the server refuses
@@ -53,36 +53,6 @@ func appendJSON(dst, doc []byte) ([]byte, error) {
 	return append(append(dst, values...), ')'), failed
 }
 
-// foreignType is the type of a value that JSON lacks.
-type foreignType struct {
-	number    byte
-	precision int // of a DECIMAL
-}
-
-// untyped takes the types out of a document in the exact form, and tells
-// before which positions of what is left they stood.
-func untyped(doc []byte) (plain []byte, types map[int]foreignType) {
-	if bytes.IndexByte(doc, schemas.RawText) < 0 {
-		return doc, nil
-	}
-	types = make(map[int]foreignType)
-	plain = make([]byte, 0, len(doc))
-	for i := 0; i < len(doc); i++ {
-		if doc[i] == schemas.RawText && i+1 < len(doc) {
-			i++
-			typ := foreignType{number: doc[i]}
-			if typ.number == typeDecimal && i+1 < len(doc) {
-				i++
-				typ.precision = int(doc[i])
-			}
-			types[len(plain)] = typ
-			continue
-		}
-		plain = append(plain, doc[i])
-	}
-	return plain, types
-}
-
 // The types that a document in the exact form may name, by their numbers in
 // the binlog. BIGINT stands for every unsigned integer that a text would make
 // a signed one.
@@ -103,8 +73,8 @@ var blobs = map[byte]string{249: "TINYBLOB", 250: "MEDIUMBLOB", 251: "LONGBLOB",
 
 // appendTyped appends an expression of that type from what the server shows of
 // a value.
-func appendTyped(dst []byte, foreign foreignType, shown []byte) ([]byte, error) {
-	typ := foreign.number
+func appendTyped(dst []byte, foreign schemas.JSONType, shown []byte) ([]byte, error) {
+	typ := foreign.Number
 	if number := shown[0] != '"'; number != (typ == typeBigInt || typ == typeDecimal) {
 		return dst, fmt.Errorf("a value of type %d in JSON is malformed: %w", typ, schemas.ErrExact)
 	}
@@ -112,7 +82,7 @@ func appendTyped(dst []byte, foreign foreignType, shown []byte) ([]byte, error) 
 	case typeBigInt:
 		return append(append(append(dst, "CAST("...), shown...), " AS UNSIGNED)"...), nil
 	case typeDecimal:
-		return appendJSONDecimal(dst, shown, foreign.precision), nil
+		return appendJSONDecimal(dst, shown, foreign.Precision), nil
 	}
 	var content string
 	if err := json.Unmarshal(shown, &content); err != nil {

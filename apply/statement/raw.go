@@ -24,7 +24,7 @@ func (c *column) appendRaw(dst, v []byte) ([]byte, error) {
 		return appendJSON(dst, v[1:])
 	}
 	if c.kind == schemas.KindJSON {
-		doc, _ := untyped(v[1:])
+		doc, _ := schemas.UntypedJSON(v[1:])
 		return appendQuoted(dst, doc), nil
 	}
 	charset, value, ok := bytes.Cut(v[1:], []byte{0})
