@@ -28,6 +28,7 @@ type chunk struct {
 	steps   []step
 	records []encoded
 	bytes   int64         // of row images
+	encoded int64         // bytes of the records
 	done    chan struct{} // closed when the rows are encoded
 }
 
@@ -41,10 +42,9 @@ type step struct {
 	rows  *binlog.RowsEvent
 	table *table
 	last  int
-	// event is set on DDL and Commit, numbers on Commit: what the stamps after
-	// it follow.
-	event   *binlog.Event
-	numbers stamper
+	event *binlog.Event // set on DDL and Commit
+	// numbers is set on Commit: what the stamps after it follow.
+	numbers *stamper
 	// err says why capture can't go on past what precedes the step.
 	err error
 }

@@ -146,6 +146,7 @@ func (e *encoder) put(c *chunk, st *step, op byte, before, after []byte, r *kgo.
 	value := st.table.envelope.AppendHead(schemas.AppendHeader(e.arena.buffer(), st.table.valueID), &e.change)
 	end, room := len(value), schemas.MaxTail(st.txn.gtid)
 	r.Value = e.arena.keep(slices.Grow(value, room)[:end+room])[:end]
+	c.encoded += int64(len(r.Key) + end + room)
 	c.records = append(c.records, encoded{r, op})
 }
 

@@ -16,7 +16,7 @@ import (
 const (
 	// A Kafka transaction is committed when nothing more is on its way, or
 	// when it has grown so large or old.
-	commitBytes = 16 << 20
+	commitBytes = 64 << 20
 	commitAge   = 200 * time.Millisecond
 	// appliedLinger is how long a Kafka transaction may wait for more if it
 	// holds only what apply wrote here: no region waits for that, and each
@@ -54,6 +54,7 @@ type publishing struct {
 	moved    bool // the position, since it was last saved
 	saved    time.Time
 	tail     schemas.Change
+	lot      *lot // of the chunk being published
 
 	published counts
 }
@@ -94,6 +95,12 @@ func (s *publishing) chunk(ctx context.Context, c *chunk) error {
 	}
 	defer s.in.published(c)
 	s.tail.NowMicros = time.Now().UnixMicro()
+	if len(c.records) > 0 {
+		var err error
+		if s.lot, err = s.publisher.reserve(ctx, len(c.records), c.encoded); err != nil {
+			return s.drain(err)
+		}
+	}
 	from := 0
 	for i := range c.steps {
 		st := &c.steps[i]
@@ -156,7 +163,7 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 			s.tail.Op, s.tail.TotalOrder, s.tail.CollectionOrder = e.op, txn.total, t.rows
 			e.record.Value = schemas.AppendTail(e.record.Value, &s.tail)
 		}
-		if err := s.publisher.produce(ctx, e.record); err != nil {
+		if err := s.lot.produce(ctx, e.record); err != nil {
 			return err
 		}
 	}
@@ -167,7 +174,7 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 func (s *publishing) finish(ctx context.Context, st *step) error {
 	if txn := st.txn; s.inTxn {
 		if txn.total > 0 || txn.canary != "" {
-			if err := s.end(ctx, txn, st.numbers); err != nil {
+			if err := s.end(ctx, txn, *st.numbers); err != nil {
 				return err
 			}
 		}
@@ -176,7 +183,7 @@ func (s *publishing) finish(ctx context.Context, st *step) error {
 	if err := s.position.Pass(st.event); err != nil {
 		return supervise.Permanent(err)
 	}
-	s.numbers = st.numbers
+	s.numbers = *st.numbers
 	s.moved, s.headAt = true, st.event.CommitMicros
 	return nil
 }

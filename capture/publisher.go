@@ -27,9 +27,9 @@ const (
 	// deliveryTimeout is how long a record may wait for Kafka before the
 	// session is given up and shown as retrying.
 	deliveryTimeout = 30 * time.Second
-	// maxInFlight bounds what waits for Kafka, in bytes; a larger row goes
+	// maxInFlight bounds what waits for Kafka, in bytes; what is larger goes
 	// alone. It also bounds a batch, which a reader must unpack whole.
-	maxInFlight = 4 << 20
+	maxInFlight = 6 << 20
 )
 
 // publisher writes records to Kafka in transactions. One transaction holds
@@ -79,9 +79,29 @@ func (p *publisher) close() { p.client.Close() }
 
 func (p *publisher) admin() *kadm.Client { return kadm.NewClient(p.client) }
 
-// produce adds a record to the open transaction, opening one if none is. It
-// blocks while more than maxBuffered bytes wait for Kafka.
-func (p *publisher) produce(ctx context.Context, r *kgo.Record) error {
+// lot is a number of records that take their room in flight together. Taken
+// and given back for each, it would cost as much as encoding them.
+type lot struct {
+	publisher *publisher
+	left      atomic.Int64
+	size      int64
+}
+
+// reserve waits for room for so many records of so many bytes in all.
+func (p *publisher) reserve(ctx context.Context, records int, bytes int64) (*lot, error) {
+	const overhead = 100 // of each record
+	l := &lot{publisher: p, size: min(bytes+int64(records)*overhead, maxInFlight)}
+	l.left.Store(int64(records))
+	if err := p.inFlight.Acquire(ctx, l.size); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return l, nil
+}
+
+// produce adds a record of the lot to the open transaction, opening one if none
+// is.
+func (l *lot) produce(ctx context.Context, r *kgo.Record) error {
+	p := l.publisher
 	if !p.open {
 		if err := p.client.BeginTransaction(); err != nil {
 			return fmt.Errorf("beginning kafka transaction: %w", explain(err))
@@ -91,28 +111,29 @@ func (p *publisher) produce(ctx context.Context, r *kgo.Record) error {
 	if failed := p.failed.Load(); failed != nil {
 		return *failed
 	}
-	size := sizeOf(r)
-	if err := p.inFlight.Acquire(ctx, size); err != nil {
-		return context.Cause(ctx)
-	}
-	p.bytes += size
-	p.client.Produce(ctx, r, p.produced)
+	p.bytes += int64(len(r.Key) + len(r.Value))
+	p.client.Produce(ctx, r, l.produced)
 	return nil
 }
 
-// sizeOf returns what a record takes of maxInFlight.
-func sizeOf(r *kgo.Record) int64 {
-	const overhead = 100
-	return min(int64(len(r.Key)+len(r.Value))+overhead, maxInFlight)
-}
-
-func (p *publisher) produced(r *kgo.Record, err error) {
-	p.inFlight.Release(sizeOf(r))
+func (l *lot) produced(r *kgo.Record, err error) {
+	if l.left.Add(-1) == 0 {
+		l.publisher.inFlight.Release(l.size)
+	}
 	if err == nil {
 		return
 	}
 	err = fmt.Errorf("publishing to topic %s: %w", r.Topic, explain(err))
-	p.failed.CompareAndSwap(nil, &err)
+	l.publisher.failed.CompareAndSwap(nil, &err)
+}
+
+// produce adds a record by itself.
+func (p *publisher) produce(ctx context.Context, r *kgo.Record) error {
+	l, err := p.reserve(ctx, 1, int64(len(r.Key)+len(r.Value)))
+	if err != nil {
+		return err
+	}
+	return l.produce(ctx, r)
 }
 
 // commit makes all that was produced visible, at once.

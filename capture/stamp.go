@@ -26,6 +26,7 @@ type stamping struct {
 
 	txn  *transaction // the open one, if any
 	next *chunk
+	size int // steps of the last chunk
 }
 
 // run stamps until ctx ends. Whatever else ends the stream is a step of it, so
@@ -55,7 +56,7 @@ func (s *stamping) run(ctx context.Context) error {
 // add makes a step of an event.
 func (s *stamping) add(ctx context.Context, ev *binlog.Event) error {
 	if s.next == nil {
-		s.next = &chunk{done: make(chan struct{})}
+		s.next = &chunk{done: make(chan struct{}), steps: make([]step, 0, s.size)}
 	}
 	st := s.step(ctx, ev)
 	s.next.steps = append(s.next.steps, st)
@@ -73,6 +74,7 @@ func (s *stamping) flush(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
+	s.size = len(c.steps) // the next is likely to be alike
 	s.next = nil
 	return s.out.put(ctx, c)
 }
@@ -101,7 +103,8 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 		st.rows = ev.Rows
 		st.table, st.err = s.tables.of(ctx, ev.Rows.Table)
 	case binlog.Commit:
-		st.event, st.numbers = ev, s.stamper
+		numbers := s.stamper
+		st.event, st.numbers = ev, &numbers
 		st.txn, s.txn = s.txn, nil
 		return st
 	case binlog.DDL, binlog.Unread:

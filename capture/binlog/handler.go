@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
@@ -24,10 +25,12 @@ type handler struct {
 	txn        transaction
 	xa         prepares
 
-	// Of the event being handled: its place, and the row images of a rows event.
-	file  string
-	at    uint64
-	image []byte
+	// Of the event being handled: its place.
+	file string
+	at   uint64
+	// spare are events not yet handed out: one is needed for each rows event,
+	// so they are made many at once.
+	spare []rowsSlot
 }
 
 // transaction is what is known of the transaction being read.
@@ -51,10 +54,20 @@ func newHandler(cfg Config, emit func(*Event) error) *handler {
 	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*knownVersion{}, xa: newPrepares()}
 }
 
-// wants reports whether anybody asked for rows of the table, as far as is known.
-func (h *handler) wants(table uint64) bool {
-	version, ok := h.tables[table]
-	return !ok || version.Captured
+// rowsSlot is memory for an event and its rows.
+type rowsSlot struct {
+	event Event
+	rows  RowsEvent
+}
+
+func (h *handler) newRowsEvent() *rowsSlot {
+	if len(h.spare) == 0 {
+		h.spare = make([]rowsSlot, 32)
+	}
+	e := &h.spare[0]
+	h.spare = h.spare[1:]
+	e.event.Kind, e.event.Rows = Rows, &e.rows
+	return e
 }
 
 func (h *handler) handle(e *replication.BinlogEvent) error {
@@ -72,7 +85,10 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 	case *replication.TableMapEvent:
 		return h.tableMap(e, ev)
 	case *replication.RowsEvent:
-		return h.rows(e.Header, ev)
+		if !h.isControl(ev.TableID) {
+			return refuse("transaction %s: events of type %s are not known; mend: upgrade duplex", h.txn.gtid, e.Header.EventType)
+		}
+		return h.control(ev)
 	case *replication.XIDEvent:
 		return h.commit()
 	case *replication.QueryEvent:
@@ -152,15 +168,36 @@ func (h *handler) tableMap(e *replication.BinlogEvent, ev *replication.TableMapE
 	return nil
 }
 
-func (h *handler) rows(header *replication.EventHeader, ev *replication.RowsEvent) error {
-	first := !h.txn.anyRows
-	h.txn.anyRows = true
-	if string(ev.Table.Schema) == controlSchema {
-		return h.control(ev, first)
+// knownTableMap handles a TABLE_MAP event that came before, without reading it
+// again, and reports whether it could: each statement has one.
+func (h *handler) knownTableMap(raw []byte) bool {
+	const idSize = 6
+	const flagsEnd = replication.EventHeaderSize + idSize + 2
+	if len(raw) < flagsEnd {
+		return false
 	}
-	version, ok := h.tables[ev.TableID]
+	known, ok := h.cache[string(raw[flagsEnd:])]
+	if !ok || known.statements != h.statements || known.version.control {
+		return false
+	}
+	id := raw[replication.EventHeaderSize:]
+	h.tables[uint64(binary.LittleEndian.Uint32(id))|uint64(binary.LittleEndian.Uint16(id[4:]))<<32] = known.version
+	return true
+}
+
+// isControl reports whether the table is one of schema duplex, whose rows are
+// decoded whole.
+func (h *handler) isControl(table uint64) bool {
+	version, ok := h.tables[table]
+	return ok && version.control
+}
+
+// rows handles the rows of a table that isn't duplex's own.
+func (h *handler) rows(ev rowsHeader) error {
+	h.txn.anyRows = true
+	version, ok := h.tables[ev.table]
 	if !ok {
-		return fmt.Errorf("reading binlog %s: rows event of table id %d comes before its table map", h.file, ev.TableID)
+		return fmt.Errorf("reading binlog %s: rows event of table id %d comes before its table map", h.file, ev.table)
 	}
 	if !version.Captured || h.txn.passed && h.txn.xa == nil {
 		return nil
@@ -168,14 +205,21 @@ func (h *handler) rows(header *replication.EventHeader, ev *replication.RowsEven
 	if version.err != nil {
 		return version.err
 	}
-	op, err := opOf(header.EventType)
+	op, err := opOf(ev.kind)
 	if err != nil {
 		return fmt.Errorf("table %s: %w", version.Table, err) // still a *RefusedError
 	}
-	rows := &Event{Kind: Rows, Rows: &RowsEvent{
-		Table: version, Op: op, Images: h.image, Present: ev.ColumnBitmap1, PresentAfter: ev.ColumnBitmap2,
+	if isCompressedRows(ev.kind) {
+		if ev.images, err = inflate(ev.images); err != nil {
+			return err
+		}
+	}
+	made := h.newRowsEvent()
+	made.rows = RowsEvent{
+		Table: version, Op: op, Images: ev.images, Present: ev.present, PresentAfter: ev.presentAfter,
 		File: h.file, Pos: h.at,
-	}}
+	}
+	rows := &made.event
 	h.txn.captured = true
 	if h.txn.xa != nil && h.txn.xa.outcome == nil {
 		h.xa.hold(h.txn.xa, rows)
@@ -223,7 +267,9 @@ func (h *handler) event(kind Kind) *Event {
 
 // control reads rows of schema duplex. Only the transaction's first row event
 // can be the marker: a row of duplex.progress further on proves nothing.
-func (h *handler) control(ev *replication.RowsEvent, first bool) error {
+func (h *handler) control(ev *replication.RowsEvent) error {
+	first := !h.txn.anyRows
+	h.txn.anyRows = true
 	if len(ev.Rows) == 0 || h.txn.passed {
 		return nil
 	}

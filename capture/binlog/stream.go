@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -26,16 +27,35 @@ type stream struct {
 	zstd    *zstd.Decoder // made for the first compressed transaction
 
 	file string
-	next uint64 // position after the last event, in the file
-	// Of the event being decoded:
-	kind  replication.EventType
-	image []byte // row images
+	next uint64                // position after the last event, in the file
+	kind replication.EventType // of the event being decoded
+	slab []byte                // where the next events are read to
+	// scratch holds a TABLE_MAP event: nearly always it is one that came before.
+	scratch []byte
+}
+
+const slabBytes = 64 << 10
+
+// buffer returns room for an event. That of rows must last: images are decoded
+// by others, later.
+func (s *stream) buffer(kind replication.EventType, size int) []byte {
+	switch {
+	case kind == replication.TABLE_MAP_EVENT:
+		s.scratch = slices.Grow(s.scratch[:0], size)[:size]
+		return s.scratch
+	case size > slabBytes/4:
+		return make([]byte, size)
+	case size > len(s.slab):
+		s.slab = make([]byte, slabBytes)
+	}
+	b := s.slab[:size:size]
+	s.slab = s.slab[size:]
+	return b
 }
 
 func newStream(d *dump, h *handler) *stream {
 	s := &stream{dump: d, handler: h, parser: replication.NewBinlogParser()}
 	s.parser.SetFlavor(h.cfg.Engine)
-	s.parser.SetRowsEventDecodeFunc(s.decodeRows)
 	return s
 }
 
@@ -149,7 +169,7 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 	case size > maxEvent:
 		return nil, refuse("an event of type %s has %d bytes, more than the %d that an event may have; mend: write smaller rows, or copy the table by hand and restart after this transaction", h.kind(), size, maxEvent)
 	}
-	raw := make([]byte, size)
+	raw := s.buffer(h.kind(), int(size))
 	copy(raw, h[:])
 	if _, err := io.ReadFull(r, raw[replication.EventHeaderSize:]); errors.Is(err, io.EOF) {
 		return nil, s.corrupt(h.kind(), "it is shorter than it says")
@@ -215,6 +235,23 @@ func hasChecksum(raw []byte) bool {
 // decoders trust lengths that they read: whatever they stumble over is an event
 // that doesn't keep to its format.
 func (s *stream) decode(raw []byte, at uint64) error {
+	s.kind = (*header)(raw).kind()
+	s.handler.file, s.handler.at = s.file, at
+	switch {
+	case s.kind == replication.TABLE_MAP_EVENT:
+		if s.handler.knownTableMap(raw) {
+			return nil
+		}
+		raw = slices.Clone(raw) // the buffer is used again, and the version made of it keeps parts
+	case isRows(s.kind):
+		rows, err := readRows(s.kind, raw[replication.EventHeaderSize:])
+		if err != nil {
+			return s.corrupt(s.kind, err.Error())
+		}
+		if !s.handler.isControl(rows.table) {
+			return s.handler.rows(rows)
+		}
+	}
 	ev, err := s.parse(raw)
 	if err != nil {
 		return err
@@ -222,12 +259,11 @@ func (s *stream) decode(raw []byte, at uint64) error {
 	if rotate, ok := ev.Event.(*replication.RotateEvent); ok {
 		s.file, s.next = string(rotate.NextLogName), rotate.Position
 	}
-	s.handler.file, s.handler.at, s.handler.image = s.file, at, s.image
+	s.handler.file = s.file
 	return s.handler.handle(ev)
 }
 
 func (s *stream) parse(raw []byte) (ev *replication.BinlogEvent, err error) {
-	s.kind, s.image = (*header)(raw).kind(), nil
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.corrupt(s.kind, fmt.Sprint(p))
@@ -247,29 +283,4 @@ func (s *stream) parse(raw []byte) (ev *replication.BinlogEvent, err error) {
 		return nil, err
 	}
 	return nil, s.corrupt(s.kind, err.Error())
-}
-
-// decodeRows is called by go-mysql in place of its decoding of a rows event. It
-// reads the header and keeps the rest for the workers. Rows of schema duplex,
-// few and small, are decoded whole.
-func (s *stream) decodeRows(e *replication.RowsEvent, data []byte) error {
-	pos, err := e.DecodeHeader(data)
-	if err != nil {
-		return fmt.Errorf("decoding header of rows event: %w", err)
-	}
-	own := string(e.Table.Schema) == controlSchema
-	if !own && !s.handler.wants(e.TableID) {
-		return nil
-	}
-	images := data[pos:]
-	if isCompressedRows(s.kind) {
-		if images, err = inflate(images); err != nil {
-			return err
-		}
-	}
-	if own {
-		return e.DecodeData(pos, data)
-	}
-	s.image = images
-	return nil
 }

@@ -131,7 +131,8 @@ func TestControlRows(t *testing.T) {
 	} {
 		var got []*Event
 		h := newHandler(Config{}, func(e *Event) error { got = append(got, e); return nil })
-		if err := h.control(tt.event, tt.first); err != nil {
+		h.txn.anyRows = !tt.first
+		if err := h.control(tt.event); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		switch {
@@ -142,7 +143,7 @@ func TestControlRows(t *testing.T) {
 	}
 	h := newHandler(Config{}, func(*Event) error { return nil })
 	var refused *RefusedError
-	if err := h.control(event("progress", []any{"t", nil, int64(1), int64(1), ""}), true); !errors.As(err, &refused) {
+	if err := h.control(event("progress", []any{"t", nil, int64(1), int64(1), ""})); !errors.As(err, &refused) {
 		t.Errorf("a marker without an origin: %v", err)
 	}
 }
