@@ -3,6 +3,7 @@
 # make test     install real servers once (.testbed), then vet and test against them
 # make lint     formatting, vet and staticcheck
 # make bench    measure; BENCH_ARGS go to ./bench
+# make bench-X  measure one part: bench-lag, bench-throughput, bench-capture
 # make soak     the long versions of the end-to-end tests
 # make up       everything in containers
 # make clean    remove what was built, and the installed servers
@@ -33,6 +34,9 @@ lint:
 
 bench:
 	$(GO) run ./bench $(BENCH_ARGS)
+
+bench-%:
+	$(GO) run ./bench $*
 
 soak:
 	DUPLEX_SOAK=1 $(GO) test -count=1 -timeout 6h ./e2e

@@ -126,7 +126,9 @@ func (c *captureRace) duplex(ctx context.Context, e events) (l lap, err error) {
 func (c *captureRace) lap(ctx context.Context, e events, who string, pid int, do func() (time.Duration, error)) (l lap, err error) {
 	parts := map[string]int{who: pid, "kafka": c.rig.kafka.PID(0), "mysql": c.rig.east.mysql.PID()}
 	all := maps.Clone(parts)
-	all["bench"] = os.Getpid()
+	if pid != os.Getpid() {
+		all["bench"] = os.Getpid()
+	}
 	m, err := startMeter(parts)
 	if err != nil {
 		return l, err
