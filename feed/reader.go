@@ -12,6 +12,7 @@ import (
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Reader reads whole transactions of one region, in the order in which they
@@ -23,6 +24,7 @@ type Reader struct {
 	saver   *spine.Committer
 	decoder *Decoder
 	current *Transaction
+	fetched kgo.Fetches // not yet accepted
 	// waiting is since when the next transaction lacks changes.
 	waiting time.Time
 	// failed is what ended the reading: its memory of where it stands can't be
@@ -162,14 +164,18 @@ func (r *Reader) assemble(ctx context.Context) (*Transaction, error) {
 	}
 }
 
-// receive waits a while for an answer of Kafka and accepts it.
+// receive waits a while for an answer of Kafka and accepts it. If ctx ends in
+// the midst of that, what was fetched is kept for the next call.
 func (r *Reader) receive(ctx context.Context) error {
-	poll, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	fetches := r.in.Client.PollFetches(poll)
-	if err := r.in.Accept(ctx, fetches); err != nil {
+	if r.fetched == nil {
+		poll, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		r.fetched = r.in.Client.PollFetches(poll)
+	}
+	if err := r.in.Accept(ctx, r.fetched); err != nil {
 		return err
 	}
+	r.fetched = nil
 	return ctx.Err()
 }
 

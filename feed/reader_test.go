@@ -4,9 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -429,6 +436,66 @@ func TestForgottenOffset(t *testing.T) {
 		if err := must(r.admin.DeleteOffsets(ctx, cfg.Group, forgotten))(t).Error(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A call that ends in the midst of asking the registry loses nothing of what
+// was fetched.
+func TestContextEndsInAQuestion(t *testing.T) {
+	ctx, r, rng := testContext(t), newRegion(t), rand.New(rand.NewPCG(13, 13))
+	all := must(r.history(ctx, rng, 40, must(r.threeTables(ctx))(t)))(t)
+	registry := must(url.Parse(r.url))(t)
+	forward := httputil.NewSingleHostReverseProxy(registry)
+	forward.ErrorLog = log.New(io.Discard, "", 0)
+	var asked atomic.Int64
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if asked.Add(1)%3 != 0 {
+			<-req.Context().Done() // the caller gives up
+			return
+		}
+		forward.ServeHTTP(w, req)
+	}))
+	defer slow.Close()
+	cfg := r.config()
+	cfg.Registry.URL = slow.URL
+	reader := must(feed.Open(ctx, cfg))(t)
+	defer reader.Close()
+	short := func(f func(context.Context) error) {
+		for {
+			soon, cancel := context.WithTimeout(ctx, 40*time.Millisecond)
+			err := f(soon)
+			cancel()
+			if err == nil {
+				return
+			}
+			if soon.Err() == nil || ctx.Err() != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, want := range all {
+		var tx *feed.Transaction
+		short(func(ctx context.Context) (err error) { tx, err = reader.Next(ctx); return err })
+		got := seen{id: tx.ID, origin: tx.Stamp.Origin}
+		short(func(ctx context.Context) error {
+			for c, err := range tx.Changes(ctx) {
+				if err != nil {
+					return err
+				}
+				row := c.After
+				if row == nil {
+					row = c.Before
+				}
+				got.cells = append(got.cells, fmt.Sprintf("%s %v", c.Table, must(row.Get("name"))(t)))
+			}
+			return nil
+		})
+		if !equal(got, want) {
+			t.Fatalf("%+v came, want %+v", got, want)
+		}
+	}
+	if asked.Load() < 9 {
+		t.Errorf("the registry was asked only %d times", asked.Load())
 	}
 }
 

@@ -35,7 +35,8 @@ type Transaction struct {
 type head struct {
 	partition spine.Partition
 	left      int64
-	change    *Change // nil if none is read yet
+	record    spine.Record // taken and not yet decoded
+	change    *Change      // nil if none is read yet
 }
 
 func newTransaction(r *Reader, end *spine.Ending) *Transaction {
@@ -113,14 +114,17 @@ func (t *Transaction) gap(h *head, format string, args ...any) error {
 
 // fill reads the next change of a partition.
 func (t *Transaction) fill(ctx context.Context, h *head) error {
-	record, err := t.take(ctx, h)
+	if h.record.Record == nil {
+		var err error
+		if h.record, err = t.take(ctx, h); err != nil {
+			return err
+		}
+	}
+	c, err := t.reader.decoder.decode(ctx, h.record.Record)
 	if err != nil {
 		return err
 	}
-	c, err := t.reader.decoder.decode(ctx, record.Record)
-	if err != nil {
-		return err
-	}
+	h.record = spine.Record{}
 	if c.TransactionID != t.ID {
 		return t.gap(h, "%d of its changes are missing: one of transaction %s is in their place", h.left, c.TransactionID)
 	}
@@ -149,8 +153,8 @@ func (t *Transaction) passOver(ctx context.Context) error {
 	for i := range t.heads {
 		h := &t.heads[i]
 		for ; h.left > 0; h.left-- {
-			if h.change != nil {
-				h.change = nil
+			if h.change != nil || h.record.Record != nil {
+				h.change, h.record = nil, spine.Record{}
 				continue
 			}
 			record, err := t.take(ctx, h)

@@ -176,7 +176,8 @@ func (c *Consumer) Discover(ctx context.Context, p Partition) error {
 	return nil
 }
 
-// Accept sorts what was fetched into the inboxes.
+// Accept sorts what was fetched into the inboxes. If it fails, it may be called
+// again with the same: what it has sorted already is left alone.
 func (c *Consumer) Accept(ctx context.Context, fetches kgo.Fetches) error {
 	for _, fe := range fetches.Errors() {
 		if err := c.failure(fe); err != nil {
@@ -226,14 +227,18 @@ func (c *Consumer) push(ctx context.Context, r *kgo.Record) error {
 		return c.pushEnd(ctx, r)
 	}
 	box := c.asm.inboxes[p]
-	box.fetched = r.Offset + 1
+	if r.Offset < box.fetched {
+		return nil // accepted already
+	}
 	if r.Attrs.IsControl() || r.Value == nil {
+		box.fetched = r.Offset + 1
 		return nil // a commit marker or a tombstone
 	}
 	name, seq, err := topics.Origin(r)
 	if err != nil {
 		return supervise.Permanent(err)
 	}
+	box.fetched = r.Offset + 1
 	origin := c.region(name)
 	switch {
 	case !c.asm.Accept(origin):
@@ -259,8 +264,11 @@ func (c *Consumer) region(name []byte) change.Region {
 }
 
 func (c *Consumer) pushEnd(ctx context.Context, r *kgo.Record) error {
-	c.spineFetched = r.Offset + 1
+	if r.Offset < c.spineFetched {
+		return nil // accepted already
+	}
 	if r.Attrs.IsControl() {
+		c.spineFetched = r.Offset + 1
 		return nil
 	}
 	id, value, err := schemas.ReadHeader(r.Value)
@@ -273,6 +281,7 @@ func (c *Consumer) pushEnd(ctx context.Context, r *kgo.Record) error {
 		}
 		c.endOK[id] = true
 	}
+	c.spineFetched = r.Offset + 1
 	c.asm.spine = append(c.asm.spine, Ending{offset: r.Offset})
 	if err := c.ends.Read(value, &c.asm.spine[len(c.asm.spine)-1].End); err != nil {
 		return supervise.Permanent(fmt.Errorf("reading %s@%d: %w", r.Topic, r.Offset, err))
