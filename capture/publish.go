@@ -197,7 +197,7 @@ func (s *publishing) end(ctx context.Context, txn *transaction, numbers stamper)
 		stamp = change.Stamp{Origin: numbers.region, HLC: numbers.hlc, Seen: numbers.seen}
 	}
 	s.published.add(txn)
-	return s.publisher.produce(ctx, s.spine.record(txn, stamp))
+	return s.publisher.produce(ctx, s.spine.record(txn, stamp, s.tail.NowMicros))
 }
 
 // overdue reports whether the open Kafka transaction must be committed though

@@ -28,10 +28,16 @@ const (
 // Headers returns the headers of every change of one transaction. The slice
 // may be shared by all its records.
 func Headers(s change.Stamp) []kgo.RecordHeader {
+	const digits = 20
+	text := append(make([]byte, 0, len(s.Origin)+2*digits), s.Origin...) // of all three: there is a set for each transaction
+	origin := len(text)
+	text = strconv.AppendInt(text, int64(s.Seq), 10)
+	seq := len(text)
+	text = strconv.AppendInt(text, int64(s.HLC), 10)
 	return []kgo.RecordHeader{
-		{Key: HeaderOrigin, Value: []byte(s.Origin)},
-		{Key: HeaderSeq, Value: strconv.AppendInt(nil, int64(s.Seq), 10)},
-		{Key: HeaderHLC, Value: strconv.AppendInt(nil, int64(s.HLC), 10)},
+		{Key: HeaderOrigin, Value: text[:origin:origin]},
+		{Key: HeaderSeq, Value: text[origin:seq:seq]},
+		{Key: HeaderHLC, Value: text[seq:]},
 	}
 }
 

@@ -1,8 +1,10 @@
 package binlog
 
 import (
+	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -179,12 +181,20 @@ func (g GTID) isMariaDB() bool { return g.sid == uuid.Nil }
 // String returns the id as the server prints it: uuid:7, uuid:tag:7, or
 // MariaDB's 0-1-7.
 func (g GTID) String() string {
-	switch {
-	case g.isMariaDB():
+	if g.isMariaDB() {
 		return fmt.Sprintf("%d-%d-%d", g.domain, g.server, g.number)
-	case g.tag.String() != "":
-		return fmt.Sprintf("%s:%s:%d", g.sid, g.tag, g.number)
-	default:
-		return fmt.Sprintf("%s:%d", g.sid, g.number)
 	}
+	b := make([]byte, 0, 64) // made for every transaction: Sprintf is slow
+	from := 0
+	for i, to := range [...]int{4, 6, 8, 10, 16} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, g.sid[from:to])
+		from = to
+	}
+	if tag := g.tag.String(); tag != "" {
+		b = append(append(b, ':'), tag...)
+	}
+	return string(strconv.AppendInt(append(b, ':'), g.number, 10))
 }
