@@ -162,6 +162,11 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 			t.counts[e.record.Partition]++
 			s.tail.Op, s.tail.TotalOrder, s.tail.CollectionOrder = e.op, txn.total, t.rows
 			e.record.Value = schemas.AppendTail(e.record.Value, &s.tail)
+			if t.unproven > 0 {
+				if st.err = t.prove(e.record); st.err != nil {
+					return st.err
+				}
+			}
 		}
 		if err := s.lot.produce(ctx, e.record); err != nil {
 			return err
