@@ -1,0 +1,96 @@
+package duplex
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"duplex/schemas"
+)
+
+// docs/TOPICS.md tells every header, and every field of every record that
+// isn't a column of the user's.
+func TestTopicsPageIsWhole(t *testing.T) {
+	text, err := os.ReadFile("docs/TOPICS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := &schemas.Table{DB: "d", Name: "t", Key: []int{0}, Columns: []schemas.Column{{Name: "acolumn", Type: schemas.Int}}}
+	envelope, err := schemas.EnvelopeSchema(table, "east", "mysql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := headerNames(t)
+	if len(names) < 4 {
+		t.Fatalf("headers.go names only %v", names)
+	}
+	for _, schema := range []string{envelope, schemas.EndKeySchema, schemas.EndSchema, schemas.PositionSchema,
+		schemas.HeartbeatKeySchema, schemas.HeartbeatSchema, schemas.SchemaChangeKeySchema("mysql"), schemas.SchemaChangeSchema("mysql")} {
+		var root any
+		if err := json.Unmarshal([]byte(schema), &root); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, fieldNames(root)...)
+	}
+	for _, name := range names {
+		if name != "acolumn" && !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("docs/TOPICS.md doesn't tell `%s`", name)
+		}
+	}
+}
+
+// headerNames returns the values of the constants Header… of package topics.
+func headerNames(t *testing.T) (names []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "topics/headers.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for i, name := range spec.Names {
+			if !strings.HasPrefix(name.Name, "Header") || i >= len(spec.Values) {
+				continue
+			}
+			if literal, ok := spec.Values[i].(*ast.BasicLit); ok {
+				value, err := strconv.Unquote(literal.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, value)
+			}
+		}
+		return true
+	})
+	return names
+}
+
+// fieldNames returns the names of all fields of a schema, however deep.
+func fieldNames(node any) (names []string) {
+	switch n := node.(type) {
+	case []any:
+		for _, item := range n {
+			names = append(names, fieldNames(item)...)
+		}
+	case map[string]any:
+		fields, _ := n["fields"].([]any)
+		if n["name"] == "Table" {
+			return nil // of a schema change: Debezium's, and always null
+		}
+		for _, f := range fields {
+			names = append(names, f.(map[string]any)["name"].(string))
+		}
+		for _, item := range n {
+			names = append(names, fieldNames(item)...)
+		}
+	}
+	return names
+}
