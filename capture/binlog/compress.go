@@ -45,7 +45,7 @@ func inflate(data []byte) ([]byte, error) {
 		size = size<<8 | int(b)
 	}
 	if size > maxEvent {
-		return nil, refuse("an event has %d bytes decompressed, more than the %d that an event may have; mend: write smaller rows, or copy the table by hand and restart after this transaction", size, maxEvent)
+		return nil, refuse("an event has %d bytes decompressed, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", size, maxEvent, beginAnew)
 	}
 	r, err := zlib.NewReader(bytes.NewReader(data[1+lengths:]))
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *stream) inner() ([]byte, error) {
 	case size < replication.EventHeaderSize:
 		return nil, fmt.Errorf("an event in it says that it has %d bytes", size)
 	case size > maxEvent:
-		return nil, refuse("an event in a compressed transaction has %d bytes, more than the %d that an event may have; mend: write smaller rows, or copy the table by hand and restart after this transaction", size, maxEvent)
+		return nil, refuse("an event in a compressed transaction has %d bytes, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", size, maxEvent, beginAnew)
 	}
 	raw := make([]byte, size)
 	copy(raw, h[:])

@@ -209,6 +209,9 @@ func (h *handler) rows(ev rowsHeader) error {
 	if err != nil {
 		return fmt.Errorf("table %s: %w", version.Table, err) // still a *RefusedError
 	}
+	if columns := len(version.Table.Columns); !isFull(ev.present, columns) || op == Update && !isFull(ev.presentAfter, columns) {
+		return refuse("table %s: transaction %s holds only a part of its rows: a session has set binlog_row_image; mend: SET GLOBAL binlog_row_image = 'FULL', end the sessions that set another one, and keep their accounts from setting it; the rest of these rows is not in the binlog: %s", version.Table, h.txn.gtid, beginAnew)
+	}
 	if isCompressedRows(ev.kind) {
 		if ev.images, err = inflate(ev.images); err != nil {
 			return err
@@ -231,6 +234,19 @@ func (h *handler) rows(ev rowsHeader) error {
 	return h.emit(rows)
 }
 
+// isFull reports whether a bitmap has a bit for each of the columns.
+func isFull(bitmap []byte, columns int) bool {
+	if len(bitmap) < (columns+7)/8 {
+		return false
+	}
+	for i := range columns {
+		if bitmap[i/8]&(1<<(i%8)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // opOf names the operation of a rows event. Formats that hold only part of a
 // row are refused, never guessed at.
 func opOf(t replication.EventType) (Op, error) {
@@ -242,7 +258,7 @@ func opOf(t replication.EventType) (Op, error) {
 	case replication.DELETE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv2, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
 		return Delete, nil
 	case replication.PARTIAL_UPDATE_ROWS_EVENT:
-		return 0, refuse("the binlog holds partial JSON updates; mend: SET PERSIST binlog_row_value_options = '' and copy the table again")
+		return 0, refuse("the binlog holds partial JSON updates, which don't tell the new value; mend: SET PERSIST binlog_row_value_options = '', end the sessions that set another one; " + beginAnew)
 	default:
 		return 0, refuse("row event of type %s is not handled", t)
 	}

@@ -19,12 +19,14 @@ import (
 // source is a server whose binlog a test reads.
 type source struct {
 	*testbed.MySQL
+	bed  *testbed.Bed
 	conn *sql.Conn
 }
 
 func startSource(t testing.TB, version testbed.Part) *source {
 	t.Helper()
-	s := &source{MySQL: testbed.New(t).MySQL(t, version)}
+	bed := testbed.New(t)
+	s := &source{MySQL: bed.MySQL(t, version), bed: bed}
 	conn, err := s.DB().Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -117,8 +117,10 @@ func (h *header) flags() uint16               { return binary.LittleEndian.Uint1
 // event reads an event that fills the rest of r.
 func (s *stream) event(r io.Reader) error {
 	var h header
-	if _, err := io.ReadFull(r, h[:]); err != nil {
-		return noEOF(err)
+	if _, err := io.ReadFull(r, h[:]); s.isShort(err) {
+		return s.at(s.next, s.corrupt(h.kind(), "it is too short"))
+	} else if err != nil {
+		return err
 	}
 	at := s.place(&h)
 	if h.kind() == replication.TRANSACTION_PAYLOAD_EVENT {
@@ -167,11 +169,11 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 	case size < replication.EventHeaderSize:
 		return nil, s.corrupt(h.kind(), fmt.Sprintf("it says that it has %d bytes", size))
 	case size > maxEvent:
-		return nil, refuse("an event of type %s has %d bytes, more than the %d that an event may have; mend: write smaller rows, or copy the table by hand and restart after this transaction", h.kind(), size, maxEvent)
+		return nil, refuse("an event of type %s has %d bytes, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", h.kind(), size, maxEvent, beginAnew)
 	}
 	raw := s.buffer(h.kind(), int(size))
 	copy(raw, h[:])
-	if _, err := io.ReadFull(r, raw[replication.EventHeaderSize:]); errors.Is(err, io.EOF) {
+	if _, err := io.ReadFull(r, raw[replication.EventHeaderSize:]); s.isShort(err) {
 		return nil, s.corrupt(h.kind(), "it is shorter than it says")
 	} else if err != nil {
 		return nil, err
@@ -186,8 +188,13 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 	return raw, nil
 }
 
+// isShort tells a packet that ended too early from a connection that did.
+func (s *stream) isShort(err error) bool {
+	return (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && s.dump.packets.failed == nil
+}
+
 func (s *stream) corrupt(kind replication.EventType, how string) error {
-	return refuse("an event of type %s is corrupt: %s; nothing of its transaction was published; mend: restart; if it comes again, the server's binlog is damaged: see its error log, copy the captured tables anew and let capture begin after it", kind, how)
+	return refuse("an event of type %s is corrupt: %s; nothing of its transaction was published; mend: restart, which reads it again; if it comes again, the server's binlog is damaged: see its error log; %s", kind, how, beginAnew)
 }
 
 // check verifies the checksum of an event and takes it off.

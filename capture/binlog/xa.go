@@ -258,11 +258,11 @@ func (h *handler) xaPrepare(data []byte) error {
 	const fixed = 1 + 4 + 4 + 4
 	p := h.txn.xa
 	if p == nil || len(data) < fixed {
-		return refuse("transaction %s is prepared without having begun as XA transaction: the binlog is damaged; mend: copy the captured tables anew and let capture begin after it", h.txn.gtid)
+		return refuse("transaction %s is prepared without having begun as XA transaction: the binlog is damaged; mend: %s", h.txn.gtid, beginAnew)
 	}
 	format, global, branch := binary.LittleEndian.Uint32(data[1:]), binary.LittleEndian.Uint32(data[5:]), binary.LittleEndian.Uint32(data[9:])
 	if id := data[fixed:]; uint64(len(id)) != uint64(global)+uint64(branch) {
-		return refuse("transaction %s is prepared under an xid that is malformed: the binlog is damaged; mend: copy the captured tables anew and let capture begin after it", h.txn.gtid)
+		return refuse("transaction %s is prepared under an xid that is malformed: the binlog is damaged; mend: %s", h.txn.gtid, beginAnew)
 	}
 	onePhase := data[0] != 0
 	switch {

@@ -155,7 +155,7 @@ func (s *source) session(t *testing.T) *source {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &source{s.MySQL, conn}
+	return &source{s.MySQL, s.bed, conn}
 }
 
 // prepare leaves a transaction prepared that inserts into a table.

@@ -11,8 +11,8 @@ import (
 )
 
 // Proxy passes TCP connections on to a server and can make the network between them bad. What it delays or holds is
-// delivered later, whole and in order, or the connection is reset: it never drops bytes from the middle of a stream, which
-// no network does to TCP either.
+// delivered later, whole and in order, or the connection is reset: unless told to Tamper, it never drops bytes from the
+// middle of a stream, which no network does to TCP either.
 type Proxy struct {
 	bed      *Bed
 	upstream string
@@ -31,6 +31,7 @@ type weather struct {
 	latency time.Duration
 	rate    int  // bytes a second for each direction of each connection; 0 means no limit
 	held    flow // directions in which nothing passes
+	tamper  func([]byte) (pass []byte, reset bool)
 	changed chan struct{}
 }
 
@@ -138,7 +139,13 @@ func (p *Proxy) Latency(d time.Duration) { p.change(func(w *weather) { w.latency
 // Bandwidth limits each direction of each connection to so many bytes a second; 0 lifts the limit.
 func (p *Proxy) Bandwidth(bytesPerSecond int) { p.change(func(w *weather) { w.rate = bytesPerSecond }) }
 
-// Restore undoes Cut, HalfOpen, HoldReplies, Latency and Bandwidth.
+// Tamper shows f all that the server sends, piece by piece as it arrives; what f returns goes on to the client, and with
+// reset the connection is broken after it. It stands for faulty hardware: TCP alone passes on what was sent.
+func (p *Proxy) Tamper(f func(sent []byte) (pass []byte, reset bool)) {
+	p.change(func(w *weather) { w.tamper = f })
+}
+
+// Restore undoes Cut, HalfOpen, HoldReplies, Latency, Bandwidth and Tamper.
 func (p *Proxy) Restore() error {
 	p.change(func(w *weather) { *w = weather{} })
 	p.mu.Lock()
@@ -265,7 +272,11 @@ func (p *Proxy) pump(l *link, direction flow, from, to net.Conn) {
 			}
 			return
 		}
-		if _, err := to.Write(next.data); err != nil {
+		broken := false
+		if f := p.now().tamper; f != nil && direction == replies {
+			next.data, broken = f(next.data)
+		}
+		if _, err := to.Write(next.data); err != nil || broken {
 			l.reset()
 			return
 		}
