@@ -29,7 +29,7 @@ func isCompressedRows(kind replication.EventType) bool {
 }
 
 // inflate decompresses such bytes.
-func inflate(data []byte) ([]byte, error) {
+func inflate(data []byte, limit uint32) ([]byte, error) {
 	if len(data) == 0 {
 		return nil, errors.New("its compressed part is empty")
 	}
@@ -44,8 +44,8 @@ func inflate(data []byte) ([]byte, error) {
 	for _, b := range data[1 : 1+lengths] {
 		size = size<<8 | int(b)
 	}
-	if size > maxEvent {
-		return nil, refuse("an event has %d bytes decompressed, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", size, maxEvent, beginAnew)
+	if uint64(size) > uint64(limit) {
+		return nil, refuse("an event has %d bytes decompressed, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", size, limit, beginAnew)
 	}
 	r, err := zlib.NewReader(bytes.NewReader(data[1+lengths:]))
 	if err != nil {
@@ -66,7 +66,7 @@ func inflate(data []byte) ([]byte, error) {
 }
 
 // inflateQuery makes a QUERY event of a compressed one.
-func inflateQuery(raw []byte) ([]byte, error) {
+func inflateQuery(raw []byte, limit uint32) ([]byte, error) {
 	// Thread, time, length of the schema's name, error, length of status variables.
 	const schemaLength, statusLength, fixed = 4 + 4, 4 + 4 + 1 + 2, 4 + 4 + 1 + 2 + 2
 	body := raw[replication.EventHeaderSize:]
@@ -77,7 +77,7 @@ func inflateQuery(raw []byte) ([]byte, error) {
 	if len(body) < start {
 		return nil, errors.New("it is too short")
 	}
-	statement, err := inflate(body[start:])
+	statement, err := inflate(body[start:], limit)
 	if err != nil {
 		return nil, err
 	}
@@ -147,15 +147,10 @@ func (s *stream) inner() ([]byte, error) {
 	switch {
 	case size < replication.EventHeaderSize:
 		return nil, fmt.Errorf("an event in it says that it has %d bytes", size)
-	case size > maxEvent:
-		return nil, refuse("an event in a compressed transaction has %d bytes, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", size, maxEvent, beginAnew)
+	case size > s.handler.limit:
+		return nil, s.tooLarge(h.kind(), size)
 	}
-	raw := make([]byte, size)
-	copy(raw, h[:])
-	if _, err := io.ReadFull(s.zstd, raw[replication.EventHeaderSize:]); err != nil {
-		return nil, noEOF(err)
-	}
-	return raw, nil
+	return readRest(&h, s.zstd, func(_ replication.EventType, size int) []byte { return make([]byte, size) })
 }
 
 // endOfPayload reads what the decompressor left and verifies the checksum.

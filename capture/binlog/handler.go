@@ -24,6 +24,7 @@ type handler struct {
 	statements int
 	txn        transaction
 	xa         prepares
+	limit      uint32 // maxEvent, but in tests
 
 	// Of the event being handled: its place.
 	file string
@@ -51,7 +52,7 @@ type transaction struct {
 }
 
 func newHandler(cfg Config, emit func(*Event) error) *handler {
-	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*knownVersion{}, xa: newPrepares()}
+	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*knownVersion{}, xa: newPrepares(), limit: maxEvent}
 }
 
 // rowsSlot is memory for an event and its rows.
@@ -197,7 +198,7 @@ func (h *handler) rows(ev rowsHeader) error {
 	h.txn.anyRows = true
 	version, ok := h.tables[ev.table]
 	if !ok {
-		return fmt.Errorf("reading binlog %s: rows event of table id %d comes before its table map", h.file, ev.table)
+		return refuse("rows of transaction %s come without the description of their table, id %d: the binlog is damaged; mend: see the server's error log; %s", h.txn.gtid, ev.table, beginAnew)
 	}
 	if !version.Captured || h.txn.passed && h.txn.xa == nil {
 		return nil
@@ -213,8 +214,8 @@ func (h *handler) rows(ev rowsHeader) error {
 		return refuse("table %s: transaction %s holds only a part of its rows: a session has set binlog_row_image; mend: SET GLOBAL binlog_row_image = 'FULL', end the sessions that set another one, and keep their accounts from setting it; the rest of these rows is not in the binlog: %s", version.Table, h.txn.gtid, beginAnew)
 	}
 	if isCompressedRows(ev.kind) {
-		if ev.images, err = inflate(ev.images); err != nil {
-			return err
+		if ev.images, err = inflate(ev.images, h.limit); err != nil {
+			return refuse("table %s: the compressed rows of transaction %s can't be read: %v; mend: see the server's error log; %s", version.Table, h.txn.gtid, err, beginAnew)
 		}
 	}
 	made := h.newRowsEvent()

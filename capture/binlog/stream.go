@@ -168,14 +168,14 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 	switch {
 	case size < replication.EventHeaderSize:
 		return nil, s.corrupt(h.kind(), fmt.Sprintf("it says that it has %d bytes", size))
-	case size > maxEvent:
-		return nil, refuse("an event of type %s has %d bytes, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", h.kind(), size, maxEvent, beginAnew)
+	case size > s.handler.limit:
+		return nil, s.tooLarge(h.kind(), size)
 	}
-	raw := s.buffer(h.kind(), int(size))
-	copy(raw, h[:])
-	if _, err := io.ReadFull(r, raw[replication.EventHeaderSize:]); s.isShort(err) {
+	raw, err := readRest(h, r, s.buffer)
+	if s.isShort(err) {
 		return nil, s.corrupt(h.kind(), "it is shorter than it says")
-	} else if err != nil {
+	}
+	if err != nil {
 		return nil, err
 	}
 	var beyond [1]byte
@@ -186,6 +186,33 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	return raw, nil
+}
+
+// readRest reads the rest of an event of the size that its header says. What it
+// allocates grows with what comes.
+func readRest(h *header, r io.Reader, room func(replication.EventType, int) []byte) ([]byte, error) {
+	const first = slabBytes
+	size := int(h.size())
+	if size <= first {
+		raw := room(h.kind(), size)
+		copy(raw, h[:])
+		_, err := io.ReadFull(r, raw[replication.EventHeaderSize:])
+		return raw, noEOF(err)
+	}
+	raw := append(make([]byte, 0, first), h[:]...)
+	for len(raw) < size {
+		from := len(raw)
+		n := min(size-from, max(first, from))
+		raw = slices.Grow(raw, n)[:from+n]
+		if _, err := io.ReadFull(r, raw[from:]); err != nil {
+			return nil, noEOF(err)
+		}
+	}
+	return raw, nil
+}
+
+func (s *stream) tooLarge(kind replication.EventType, size uint32) error {
+	return refuse("an event of type %s has %d bytes, more than the %d that an event may have; mend: keep such rows out of captured tables; to get past this one: %s", kind, size, s.handler.limit, beginAnew)
 }
 
 // isShort tells a packet that ended too early from a connection that did.
@@ -245,6 +272,8 @@ func (s *stream) decode(raw []byte, at uint64) error {
 	s.kind = (*header)(raw).kind()
 	s.handler.file, s.handler.at = s.file, at
 	switch {
+	case isNeedless(s.kind):
+		return nil
 	case s.kind == replication.TABLE_MAP_EVENT:
 		if s.handler.knownTableMap(raw) {
 			return nil
@@ -258,6 +287,11 @@ func (s *stream) decode(raw []byte, at uint64) error {
 		if !s.handler.isControl(rows.table) {
 			return s.handler.rows(rows)
 		}
+		if isCompressedRows(s.kind) { // go-mysql would believe any size
+			if _, err := inflate(rows.images, s.handler.limit); err != nil {
+				return s.corrupt(s.kind, err.Error())
+			}
+		}
 	}
 	ev, err := s.parse(raw)
 	if err != nil {
@@ -270,6 +304,19 @@ func (s *stream) decode(raw []byte, at uint64) error {
 	return s.handler.handle(ev)
 }
 
+// isNeedless tells events that say nothing to us, so that nobody decodes them:
+// lists of GTIDs, remarks, and signs of life.
+func isNeedless(kind replication.EventType) bool {
+	switch kind {
+	case replication.PREVIOUS_GTIDS_EVENT, replication.MARIADB_GTID_LIST_EVENT, replication.MARIADB_BINLOG_CHECKPOINT_EVENT,
+		replication.MARIADB_ANNOTATE_ROWS_EVENT, replication.ROWS_QUERY_EVENT, replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2,
+		replication.INTVAR_EVENT, replication.BEGIN_LOAD_QUERY_EVENT:
+		return true
+	default:
+		return false
+	}
+}
+
 func (s *stream) parse(raw []byte) (ev *replication.BinlogEvent, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -277,7 +324,7 @@ func (s *stream) parse(raw []byte) (ev *replication.BinlogEvent, err error) {
 		}
 	}()
 	if s.kind == replication.MARIADB_QUERY_COMPRESSED_EVENT {
-		if raw, err = inflateQuery(raw); err != nil {
+		if raw, err = inflateQuery(raw, s.handler.limit); err != nil {
 			return nil, err
 		}
 	}

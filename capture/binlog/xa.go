@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -123,7 +124,10 @@ func (x *prepares) hold(p *prepared, rows *Event) {
 		p.rows, p.bytes, p.large = nil, 0, true
 		return
 	}
-	p.rows = append(p.rows, rows)
+	// The bytes are part of larger ones, which would all be kept.
+	r := *rows.Rows
+	r.Images, r.Present, r.PresentAfter = bytes.Clone(r.Images), bytes.Clone(r.Present), bytes.Clone(r.PresentAfter)
+	p.rows = append(p.rows, &Event{Kind: Rows, Rows: &r})
 	p.bytes += size
 	x.bytes += size
 }
