@@ -1,6 +1,7 @@
 # make build    one static program, bin/duplex
 # make demo     two regions that both write, live, for DEMO_SECONDS
 # make test     install real servers once (.testbed), then vet and test against them
+# make fuzz     the fuzz targets of what comes from outside, FUZZTIME each (1h), two at once
 # make lint     formatting, vet and staticcheck
 # make bench    measure; BENCH_ARGS go to ./bench
 # make bench-X  measure one part: bench-lag, bench-throughput, bench-capture
@@ -10,10 +11,11 @@
 
 GO           ?= go
 DEMO_SECONDS ?= 30
+FUZZTIME     ?= 1h
 BENCH_ARGS   ?=
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build demo test lint bench soak up clean
+.PHONY: build demo test fuzz lint bench soak up clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/duplex ./cmd/duplex
@@ -26,6 +28,14 @@ test:
 	$(GO) run ./internal/testbed/cmd/testbed install compiler all
 	$(GO) vet ./...
 	$(GO) test -race -p 2 -timeout 20m ./...
+	$(MAKE) fuzz FUZZTIME=20s
+
+# package/target: events, table maps, row images, JSON and GTID sets of the
+# binlog; envelopes of the topics.
+FUZZ := capture/binlog/FuzzStream capture/binlog/FuzzTableMap capture/binlog/FuzzDecode capture/binlog/FuzzJSON capture/binlog/FuzzPosition schemas/FuzzDecode
+
+fuzz:
+	@printf '%s\n' $(FUZZ) | xargs -P 2 -I{} sh -c '$(GO) test ./$$(dirname {}) -run=^$$ -fuzz=^$$(basename {})$$ -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x -parallel=1 >.fuzz.$$(basename $$(dirname {})).$$(basename {}).log 2>&1 || { cat .fuzz.$$(basename $$(dirname {})).$$(basename {}).log; exit 255; }; tail -n 1 .fuzz.$$(basename $$(dirname {})).$$(basename {}).log; rm .fuzz.$$(basename $$(dirname {})).$$(basename {}).log'
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted" >&2; exit 1; fi

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,12 +188,27 @@ func classifyRead(err error) error {
 	case errors.As(err, &unsupported), errors.As(err, &refused):
 		return supervise.Permanent(err)
 	case strings.Contains(text, "ERROR 1236"):
-		hint := "mend: if the binlog was purged before it was read, copy the tables anew, delete the region's record of topic " + topics.Positions + " and restart; keep binlogs longer: SET PERSIST binlog_expire_logs_seconds = 604800"
-		if strings.Contains(text, "server_uuid") || strings.Contains(text, "server_id") || strings.Contains(text, "server id") {
-			hint = "mend: another replica or capture reads this server under the same id; give mysql.server_id of the process file a value of its own"
-		}
-		return supervise.Permanent(fmt.Errorf("%w; %s", err, hint))
+		return supervise.Permanent(fmt.Errorf("%w; mend: %s", err, mendOfDump(text)))
 	default:
 		return err
+	}
+}
+
+// mendOfDump tells what mends the server's refusal to give its binlog. It has
+// one number for all reasons.
+func mendOfDump(text string) string {
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+	}
+	begin := "copy the tables anew, delete the region's record of topic " + topics.Positions + " and restart"
+	switch {
+	case has("server_uuid", "server_id", "server id"):
+		return "another replica or capture reads this server under the same id; give mysql.server_id of the process file a value of its own"
+	case has("not in the master's binlog"):
+		return "the server lacks what was published before: it was restored from an older backup, reset, or is another server; copy the tables from a region that has them, then delete the region's record of topic " + topics.Positions + " and restart"
+	case has("crc", "bogus data", "corrupt", "truncated", "log event entry exceeded"):
+		return "the server's binlog is damaged: see its error log; " + begin
+	default:
+		return "if the binlog was purged before it was read, " + begin + "; keep binlogs longer: SET GLOBAL binlog_expire_logs_seconds = 604800, also in the server's option file"
 	}
 }

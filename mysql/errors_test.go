@@ -80,6 +80,36 @@ func TestClassifyStatements(t *testing.T) {
 	})
 }
 
+// Numbers that only MariaDB has.
+func TestClassifyMariaDB(t *testing.T) {
+	for _, version := range []testbed.Part{testbed.MariaDB1011, testbed.MariaDB118} {
+		t.Run(string(version), func(t *testing.T) {
+			server := bed.MySQL(t, version)
+			exec(t, server.DB(), "CREATE DATABASE shop", "CREATE TABLE shop.g (id INT PRIMARY KEY, x INT AS (id + 1) STORED)", "SET GLOBAL gtid_strict_mode = ON")
+			conn, err := open(t, plainConfig(server), mysql.Applying).Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			for _, c := range []struct {
+				statement string
+				number    uint16
+				class     mysql.Class
+			}{
+				{"INSERT INTO shop.g VALUES (1, 7)", 1906, mysql.Stop},
+				{"SET STATEMENT max_statement_time = 0.01 FOR SELECT SLEEP(5)", 1969, mysql.Retry},
+				{"SET SESSION gtid_seq_no = 1", 1950, mysql.Stop},
+				{"KILL CONNECTION_ID()", 1927, mysql.Reconnect},
+			} {
+				_, err := conn.ExecContext(t.Context(), c.statement)
+				if f := mysql.Classify(err); f.Number != c.number || f.Class != c.class || f.Name == "" || f.Why == "" {
+					t.Errorf("%s: %+v of %v", c.statement, f, err)
+				}
+			}
+		})
+	}
+}
+
 func TestClassifyLocks(t *testing.T) {
 	onEveryServer(t, func(t *testing.T, server *testbed.MySQL) {
 		db := open(t, plainConfig(server), mysql.Applying)

@@ -92,6 +92,7 @@ var serverErrors = map[uint16]serverError{
 	1525: {name: "ER_WRONG_VALUE", class: Stop, detail: masked, why: "the column takes no such value"},
 	1526: {name: "ER_NO_PARTITION_FOR_GIVEN_VALUE", class: Stop, detail: masked, why: "the table has no partition for the row", hint: "make the partitions equal on both sides"},
 	1690: {name: "ER_DATA_OUT_OF_RANGE", class: Stop, detail: masked, why: "a computed number is out of range"},
+	1906: {name: "ER_WARNING_NON_DEFAULT_VALUE_FOR_GENERATED_COLUMN", class: Stop, why: "the column is generated on this side only", hint: "make the column's definition equal on both sides"},
 	3105: {name: "ER_NON_DEFAULT_VALUE_FOR_GENERATED_COLUMN", class: Stop, why: "the column is generated on this side only", hint: "make the column's definition equal on both sides"},
 	3988: {name: "ER_IMPOSSIBLE_STRING_CONVERSION", class: Stop, detail: masked, why: "the column's character set can't hold the value", hint: "make the column's character set equal on both sides"},
 	3140: {name: "ER_INVALID_JSON_TEXT", class: Stop, detail: afterCol, why: "the JSON column takes no such text"},
@@ -102,6 +103,7 @@ var serverErrors = map[uint16]serverError{
 	1054: {name: "ER_BAD_FIELD_ERROR", class: Stop, why: "the column is missing", hint: "ALTER TABLE … ADD COLUMN as on the other side"},
 	1146: {name: "ER_NO_SUCH_TABLE", class: Stop, why: "the table is missing", hint: "create it as on the other side"},
 	1305: {name: "ER_SP_DOES_NOT_EXIST", class: Stop, why: "a function or procedure is missing"},
+	1932: {name: "ER_NO_SUCH_TABLE_IN_ENGINE", class: Stop, why: "the storage engine lacks the table that the server knows", hint: "see the server's error log, and create the table anew"},
 	1356: {name: "ER_VIEW_INVALID", class: Stop, why: "the view refers to something that is missing"},
 	1449: {name: "ER_NO_SUCH_USER", class: Stop, why: "the definer of a trigger or view is missing"},
 
@@ -129,6 +131,7 @@ var serverErrors = map[uint16]serverError{
 	1301: {name: "ER_WARN_ALLOWED_PACKET_OVERFLOWED", class: Stop, detail: masked, why: "a value is larger than max_allowed_packet", hint: "SET PERSIST max_allowed_packet=1073741824 on this server, then restart duplex"},
 	1598: {name: "ER_BINLOG_LOGGING_IMPOSSIBLE", class: Stop, why: "the server can't write this change to its binlog", hint: "run duplex check"},
 	1785: {name: "ER_GTID_UNSAFE_NON_TRANSACTIONAL_TABLE", class: Stop, why: "the table isn't transactional", hint: "ALTER TABLE … ENGINE=InnoDB"},
+	1950: {name: "ER_GTID_STRICT_OUT_OF_ORDER", class: Stop, why: "gtid_strict_mode forbids the number that the transaction would get", hint: "another server writes to the same gtid_domain_id: give each that takes writes one of its own"},
 	3098: {name: "ER_BEFORE_DML_VALIDATION_ERROR", class: Stop, why: "the table breaks a rule of group replication"},
 	1236: {name: "ER_MASTER_FATAL_ERROR_READING_BINLOG", class: Stop, why: "the server can't give the binlog from this position"},
 

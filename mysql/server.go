@@ -60,6 +60,7 @@ type Server struct {
 	BinlogRowImage        string        // FULL, MINIMAL or NOBLOB
 	BinlogRowMetadata     string        // FULL, MINIMAL, NO_LOG; empty on a server without it
 	BinlogRowValueOptions string        // PARTIAL_JSON or empty
+	BinlogChecksum        string        // CRC32 or NONE
 	BinlogOrderCommits    bool          // always true on MariaDB, which has no other way
 	BinlogExpire          time.Duration // 0: kept until purged by hand
 	LogReplicaUpdates     bool
@@ -203,6 +204,7 @@ func (s *Server) fill(v variables) error {
 	s.LogBin = v.on("log_bin")
 	s.BinlogFormat, s.BinlogRowImage = v["binlog_format"], v["binlog_row_image"]
 	s.BinlogRowMetadata, s.BinlogRowValueOptions = v["binlog_row_metadata"], v["binlog_row_value_options"]
+	s.BinlogChecksum = v["binlog_checksum"]
 	s.BinlogOrderCommits = s.Flavor == MariaDB || v.on("binlog_order_commits")
 	s.LogReplicaUpdates = v.on("log_replica_updates", "log_slave_updates")
 	s.SyncBinlog, s.InnoDBFlush = int(number("sync_binlog")), int(number("innodb_flush_log_at_trx_commit"))

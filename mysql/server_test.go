@@ -22,7 +22,7 @@ func TestInspect(t *testing.T) {
 			t.Errorf("version %s read as %s", want, s.Version)
 		}
 		if s.ServerID != server.ServerID || !s.LogBin || s.BinlogFormat != "ROW" || s.BinlogRowImage != "FULL" || s.BinlogRowMetadata != "FULL" ||
-			s.BinlogRowValueOptions != "" || !s.BinlogOrderCommits || s.ReadOnly || s.Account != "root@localhost" || s.MaxAllowedPacket < 1<<20 ||
+			s.BinlogRowValueOptions != "" || s.BinlogChecksum != "CRC32" || !s.BinlogOrderCommits || s.ReadOnly || s.Account != "root@localhost" || s.MaxAllowedPacket < 1<<20 ||
 			s.AutoIncrement != (mysql.AutoIncrement{Increment: 1, Offset: 1}) {
 			t.Errorf("facts: %+v", s)
 		}

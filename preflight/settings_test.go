@@ -31,6 +31,7 @@ func TestSettings(t *testing.T) {
 			{"SET GLOBAL read_only=ON", "west read-only refuse", ""},
 			{"SET GLOBAL super_read_only=ON", "west read-only refuse", "mysql"},
 			{"SET GLOBAL binlog_expire_logs_seconds=3600", "west binlog-expire-logs-seconds warn", ""},
+			{"SET GLOBAL binlog_checksum=NONE", "west binlog-checksum warn", ""},
 			{"SET GLOBAL sync_binlog=0", "west sync-binlog warn", ""},
 			{"SET GLOBAL innodb_flush_log_at_trx_commit=2", "west innodb-flush-log-at-trx-commit warn", ""},
 			{"SET GLOBAL server_id=0", "west server-id refuse", "mysql"},

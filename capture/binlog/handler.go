@@ -74,6 +74,9 @@ func (h *handler) newRowsEvent() *rowsSlot {
 func (h *handler) handle(e *replication.BinlogEvent) error {
 	switch ev := e.Event.(type) {
 	case *replication.RotateEvent:
+		if err := h.checkEnded("the binlog file ends"); err != nil {
+			return err
+		}
 		// Table ids are a server's own count, begun anew when it restarts.
 		clear(h.tables)
 	case *replication.GTIDEvent:
@@ -81,8 +84,7 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 	case *replication.GtidTaggedLogEvent:
 		return h.begin(e.Header, &ev.GTIDEvent)
 	case *replication.MariadbGTIDEvent:
-		h.beginMariaDB(e.Header, ev)
-		return nil
+		return h.beginMariaDB(e.Header, ev)
 	case *replication.TableMapEvent:
 		return h.tableMap(e, ev)
 	case *replication.RowsEvent:
@@ -102,9 +104,24 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 	return nil
 }
 
+// checkEnded refuses what comes instead of the end of a transaction whose rows
+// were given already.
+func (h *handler) checkEnded(what string) error {
+	if !h.txn.begun {
+		return nil
+	}
+	return refuse("%s within transaction %s: the server has crashed while it wrote it, or its binlog is damaged; mend: see its error log; %s", what, h.txn.gtid, beginAnew)
+}
+
 func (h *handler) begin(header *replication.EventHeader, ev *replication.GTIDEvent) error {
 	if header.EventType == replication.ANONYMOUS_GTID_EVENT {
 		return refuse("reading binlog: a transaction without a GTID: gtid_mode was switched off; mend: SET PERSIST gtid_mode = ON (by way of ON_PERMISSIVE)")
+	}
+	if err := h.checkEnded("another transaction begins"); err != nil {
+		return err
+	}
+	if len(ev.SID) != 16 {
+		return refuse("a GTID event is corrupt: it has no server's uuid; mend: see the server's error log; %s", beginAnew)
 	}
 	h.txn = transaction{
 		gtid:         GTID{sid: [16]byte(ev.SID), tag: ev.Tag, number: ev.GNO},
@@ -115,7 +132,10 @@ func (h *handler) begin(header *replication.EventHeader, ev *replication.GTIDEve
 	return nil
 }
 
-func (h *handler) beginMariaDB(header *replication.EventHeader, ev *replication.MariadbGTIDEvent) {
+func (h *handler) beginMariaDB(header *replication.EventHeader, ev *replication.MariadbGTIDEvent) error {
+	if err := h.checkEnded("another transaction begins"); err != nil {
+		return err
+	}
 	// MariaDB knows the second only. The wall clock, clamped into it, keeps
 	// the order of versions close to that of the commits.
 	second := time.Unix(int64(header.Timestamp), 0)
@@ -136,6 +156,7 @@ func (h *handler) beginMariaDB(header *replication.EventHeader, ev *replication.
 		h.txn.xa = h.xa.begin(h.txn.gtid)
 		h.txn.passed = h.txn.passed && h.txn.xa.outcome == nil
 	}
+	return nil
 }
 
 // Flags of MariaDB's GTID event.
