@@ -101,7 +101,9 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 			s.txn.stamp(s.stamper.local(s.txn.commit))
 		}
 		st.rows = ev.Rows
-		st.table, st.err = s.tables.of(ctx, ev.Rows.Table)
+		if st.table, st.err = s.tables.of(ctx, ev.Rows.Table); st.err != nil {
+			st.err = fmt.Errorf("transaction %s at %s:%d: %w", s.txn.gtid, ev.Rows.File, ev.Rows.Pos, st.err)
+		}
 	case binlog.Commit:
 		numbers := s.stamper
 		st.event, st.numbers = ev, &numbers

@@ -12,7 +12,7 @@ import (
 // registry must not be able to exhaust a reader.
 const (
 	maxSchemaBytes = 4 << 20
-	maxSchemaDepth = 16
+	maxSchemaDepth = 24
 )
 
 // node is one JSON value of a schema. encoding/json's own mapping to structs

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -24,6 +26,8 @@ const (
 	longestPause     = time.Second
 	// maxCached bounds the schemas kept; beyond it all are forgotten.
 	maxCached = 4096
+	// maxPinned bounds the ids whose schema is remembered, at 36 bytes each.
+	maxPinned = 1 << 20
 )
 
 // Registry is a client of a Confluent-compatible schema registry. It keeps
@@ -44,6 +48,10 @@ type Registry struct {
 // NewRegistry returns a client of the registry that cfg names. It doesn't
 // connect yet.
 func NewRegistry(cfg config.Registry) (*Registry, error) {
+	return newRegistry(cfg, registryTimeout)
+}
+
+func newRegistry(cfg config.Registry, timeout time.Duration) (*Registry, error) {
 	if cfg.IsEmbedded() {
 		return nil, errors.New("opening registry: url is still \"embedded\": start the embedded registry and use its address")
 	}
@@ -56,7 +64,7 @@ func NewRegistry(cfg config.Registry) (*Registry, error) {
 	opts := []sr.ClientOpt{
 		sr.URLs(cfg.URL),
 		sr.UserAgent("duplex"),
-		sr.HTTPClient(&http.Client{Timeout: registryTimeout, Transport: limited{transport}}),
+		sr.HTTPClient(&http.Client{Timeout: timeout, Transport: limited{transport}}),
 	}
 	if cfg.User != "" {
 		opts = append(opts, sr.BasicAuth(cfg.User, cfg.Password.Reveal()))
@@ -85,7 +93,10 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (int, e
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("registering the schema of subject %s in registry %s: %w", subject, r.url, r.explain(err, subject))
+		return 0, r.failed(fmt.Sprintf("registering the schema of subject %s", subject), err, subject)
+	}
+	if err := r.confirm(ctx, id, schema); err != nil {
+		return 0, fmt.Errorf("registering the schema of subject %s: %w", subject, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,14 +120,35 @@ func (r *Registry) Schema(ctx context.Context, id int) (string, error) {
 		found, err = r.client.SchemaByID(ctx, id)
 		return err
 	})
-	if err != nil {
-		return "", fmt.Errorf("looking up schema %d in registry %s: %w", id, r.url, r.explain(err, ""))
-	}
-	if found.Type != sr.TypeAvro || len(found.References) > 0 {
-		return "", fmt.Errorf("looking up schema %d in registry %s: it is of type %s with %d references: "+
-			"only Avro without references is read; another program wrote to this topic", id, r.url, found.Type, len(found.References))
+	lookup := fmt.Sprintf("looking up schema %d", id)
+	switch {
+	case err != nil:
+		return "", r.failed(lookup, err, "")
+	case found.Type != sr.TypeAvro || len(found.References) > 0:
+		return "", r.refuse(lookup, fmt.Sprintf("it is of type %s with %d references, and only Avro without references is read", found.Type, len(found.References)),
+			"find the program that wrote to this topic and keep it out by an ACL")
+	case found.Schema == "":
+		return "", r.refuse(lookup, "the answer holds no schema", "registry.url must be the address of the registry's Confluent API, with its path, such as /apis/ccompat/v7")
 	}
 	return found.Schema, r.keep(id, found.Schema)
+}
+
+// confirm asks what a registry has under the id that it has given. Records
+// carry only the id: one that means another schema would let every reader take
+// rows for what they are not.
+func (r *Registry) confirm(ctx context.Context, id int, schema string) error {
+	if id <= 0 || id > math.MaxInt32 {
+		return r.refuse("reading its answer", fmt.Sprintf("%d is no id of a schema", id), "registry.url must be the address of the registry's Confluent API, with its path, such as /apis/ccompat/v7")
+	}
+	text, err := r.Schema(ctx, id)
+	if err != nil {
+		return err
+	}
+	if sameSchema("this table", text, schema) != nil {
+		return r.refuse(fmt.Sprintf("looking up schema %d", id), "it isn't the one that was registered under this id a moment ago",
+			"the registry, or a proxy before it, mixes up its ids: mend that first, since readers would take rows for what they are not")
+	}
+	return nil
 }
 
 // keep puts a schema into the cache, if it is the one that the id has always
@@ -126,8 +158,12 @@ func (r *Registry) keep(id int, text string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if was, ok := r.pinned[id]; ok && was != hash {
-		return fmt.Errorf("registry %s gives another schema for id %d than before: it was reset or replaced, and records in Kafka "+
-			"would be misread: bring its old data back", r.url, id)
+		return r.refuse(fmt.Sprintf("looking up schema %d", id), "it is another schema than before: the registry was reset or replaced, and records in Kafka would be misread",
+			"bring the registry's old data back")
+	}
+	if len(r.pinned) >= maxPinned {
+		return r.refuse(fmt.Sprintf("looking up schema %d", id), fmt.Sprintf("it is the %dth: no topic of Duplex has so many", maxPinned+1),
+			"find the program that floods the topic or the registry")
 	}
 	r.pinned[id] = hash
 	if len(r.schemas) >= maxCached {
@@ -159,43 +195,86 @@ func (r *Registry) retry(ctx context.Context, f func() error) error {
 
 // transient reports whether the same call may succeed later.
 func transient(ctx context.Context, err error) bool {
-	var response *sr.ResponseError
 	var certificate *tls.CertificateVerificationError
-	switch {
+	switch status := statusOf(err); {
 	case ctx.Err() != nil || errors.Is(err, errTooLong) || errors.As(err, &certificate):
 		return false
-	case errors.As(err, &response):
-		return response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusRequestTimeout
+	case status != 0:
+		return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 	}
-	return true // no answer at all
+	return true // no answer at all, or one that can't be read
 }
 
-// explain adds to an error what mends it.
-func (r *Registry) explain(err error, subject string) error {
+// statusOf returns the status of a registry that refuses, else 0.
+func statusOf(err error) int {
 	var response *sr.ResponseError
+	if errors.As(err, &response) {
+		return response.StatusCode
+	}
+	return 0
+}
+
+// RegistryError says that a registry didn't do what it was asked for.
+type RegistryError struct {
+	// URL is that of the registry, Doing what was asked, Mend what mends it.
+	URL, Doing, Mend string
+	err              error
+	cause            error // of err, if that is only its text
+	final            bool
+}
+
+// Error names the registry, the cause and the mend.
+func (e *RegistryError) Error() string {
+	text := fmt.Sprintf("%s in registry %s: %v", e.Doing, e.URL, e.err)
+	if e.Mend != "" {
+		text += "; mend: " + e.Mend
+	}
+	return text
+}
+
+func (e *RegistryError) Unwrap() error { return e.cause }
+
+// Permanent reports whether asking again can't help.
+func (e *RegistryError) Permanent() bool { return e.final }
+
+// refuse says that an answer of the registry can't be used.
+func (r *Registry) refuse(doing, reason, mend string) error {
+	return &RegistryError{URL: r.url, Doing: doing, Mend: mend, err: errors.New(reason), final: true}
+}
+
+// failed says why a call failed and what mends it.
+func (r *Registry) failed(doing string, err error, subject string) error {
+	e := &RegistryError{URL: r.url, Doing: doing, err: err, cause: err}
 	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) {
-		return fmt.Errorf("%w: set registry.ca to the authority that signed its certificate", err)
+	var garbage *json.SyntaxError
+	var wrong *json.UnmarshalTypeError
+	status := statusOf(err)
+	if status != 0 {
+		e.err = fmt.Errorf("the registry answered %d: %.500s", status, err.Error()) // the answer may be long
+		e.final = !transient(context.Background(), err)
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, errTooLong) {
-		return err
+	switch {
+	case errors.As(err, &certificate):
+		e.final, e.Mend = true, "set registry.ca to the authority that signed its certificate"
+	case errors.Is(err, errTooLong), errors.As(err, &garbage), errors.As(err, &wrong), errors.Is(err, io.ErrUnexpectedEOF):
+		e.final, e.Mend = true, "see what answers at registry.url: it must be a registry's Confluent API"
+	case errors.Is(err, context.Canceled):
+	case status == 0:
+		e.err = fmt.Errorf("no answer after %d attempts: %w", registryAttempts, err)
+		e.Mend = "check registry.url and that the registry runs"
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		e.Mend = "set registry.user and registry.password to an account that may do this"
+	case status == http.StatusNotFound:
+		e.Mend = "registry.url must be that of the registry that the topic's writer uses, with its path, such as /apis/ccompat/v7; if its data was lost, bring it back"
+	case status == http.StatusConflict:
+		e.Mend = fmt.Sprintf(`the table changed in a way that the subject's compatibility mode forbids: give the new column a default or NULL, or allow it, then restart: `+
+			`curl -X PUT -H 'Content-Type: application/json' -d '{"compatibility":"NONE"}' %s/config/%s`, r.url, subject)
+	case status == http.StatusUnprocessableEntity:
+		e.Mend = "the registry takes the schema for invalid: see its log"
+	default:
+		e.Mend = "see the registry's log"
 	}
-	if !errors.As(err, &response) {
-		return fmt.Errorf("%w: no answer after %d attempts: check registry.url and that the registry runs", err, registryAttempts)
-	}
-	hint := "see the registry's log"
-	switch response.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		hint = "set registry.user and registry.password to an account that may do this"
-	case http.StatusNotFound:
-		hint = "registry.url must be that of the registry that the topic's writer uses, with its path, such as /apis/ccompat/v7"
-	case http.StatusConflict:
-		hint = fmt.Sprintf(`the table changed in a way that the subject's compatibility mode forbids: give the new column a NULL, or allow it: `+
-			`PUT %s/config/%s {"compatibility":"NONE"}`, r.url, subject)
-	case http.StatusUnprocessableEntity:
-		hint = "the registry takes the schema for invalid"
-	}
-	return fmt.Errorf("the registry answered %d: %w: %s", response.StatusCode, err, hint)
+	return e
 }
 
 // errTooLong tells that an answer is longer than any schema.

@@ -32,16 +32,20 @@ func Permanent(err error) error {
 	return &permanent{err}
 }
 
-// IsPermanent reports whether err was marked by Permanent.
+// IsPermanent reports whether err was marked by Permanent, or says so itself by
+// a method of that name.
 func IsPermanent(err error) bool {
-	var p *permanent
-	return errors.As(err, &p)
+	var p interface{ Permanent() bool }
+	return errors.As(err, &p) && p.Permanent()
 }
 
 type permanent struct{ err error }
 
 func (p *permanent) Error() string { return p.err.Error() }
 func (p *permanent) Unwrap() error { return p.err }
+
+// Permanent makes it one of the errors that IsPermanent finds.
+func (p *permanent) Permanent() bool { return true }
 
 // The back-off between sessions: it doubles from first to last, with jitter,
 // and starts anew after a session that had been streaming for a while.
