@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -48,7 +49,7 @@ type parsed struct {
 
 func newReader(t *testing.T) *reader {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(services.kafka.Brokers()...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(services.kafka.Brokers()...), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func (r *reader) read(topic string) []record {
 	if err != nil || !ok || end.Err != nil || end.Offset == 0 {
 		return nil
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(services.kafka.Brokers()...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+	client, err := kgo.NewClient(kgo.SeedBrokers(services.kafka.Brokers()...), kgo.MetadataMinAge(100*time.Millisecond), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().At(0)}}))
 	if err != nil {
 		r.t.Fatal(err)
