@@ -143,6 +143,8 @@ var workload = [][]string{{
 
 const escapes = "Debezium shows the default as it stands in the definition, with doubled quotes and backslashes"
 
+const jsonOfMySQL = "Debezium shows times, binary values and large doubles in JSON in a way of its own; ours is what SELECT shows"
+
 // mayDiffer is the written list of differences in records of changes; those of
 // other topics have lists of their own. docs/debezium.md tells them to users.
 var mayDiffer = []difference{
@@ -157,6 +159,8 @@ var mayDiffer = []difference{
 	{"value schema/fields/before/type/1/fields/c_quoted/default", escapes},
 	{"value schema/fields/before/type/1/fields/c_quoted/type/connect.default", escapes},
 	{"value schema/fields/before/type/1/fields/c_quoted/type/0/connect.default", escapes},
+	{"value/before/c_json_odd", jsonOfMySQL},
+	{"value/after/c_json_odd", jsonOfMySQL},
 	{"value/source/version", "of the program"},
 	{"value/source/origin", "our stamp"},
 	{"value/source/seq", "our stamp"},
@@ -171,6 +175,7 @@ var mayDiffer = []difference{
 	{"headers/origin", "our stamp"},
 	{"headers/seq", "our stamp"},
 	{"headers/hlc", "our stamp"},
+	{"headers/exact", "what Debezium's form can't hold"},
 }
 
 var transactionsMayDiffer = []difference{

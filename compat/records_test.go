@@ -29,6 +29,7 @@ type record struct {
 type datum struct {
 	schema any // as JSON
 	avro   *avro.Schema
+	bytes  []byte // Avro
 	value  any
 }
 
@@ -132,7 +133,7 @@ func (r *reader) decode(data []byte) (*datum, error) {
 		}
 		r.schemas[id] = s
 	}
-	d := &datum{schema: s.tree, avro: s.whole}
+	d := &datum{schema: s.tree, avro: s.whole, bytes: data[5:]}
 	var whole any // decoded for its errors' sake
 	if err := errors.Join(decodeAll(s.whole, data[5:], &whole), decodeAll(s.plain, data[5:], &d.value)); err != nil {
 		return nil, fmt.Errorf("schema %d: %w", id, err)

@@ -18,7 +18,7 @@ type typed struct {
 // types are the types of columns that capture carries and Debezium's
 // connector too. What Debezium can't carry is in exactTypes of TYPES.md.
 func types(version testbed.Part) []typed {
-	return []typed{
+	list := []typed{
 		{"c_tinyint", "TINYINT", "7", []string{"-128", "127", "0"}},
 		{"c_bool", "BOOLEAN", "TRUE", []string{"TRUE", "FALSE", "2"}},
 		{"c_tinyint_u", "TINYINT UNSIGNED", "200", []string{"0", "255"}},
@@ -67,8 +67,15 @@ func types(version testbed.Part) []typed {
 		{"c_blob", "BLOB", "", []string{"''", "0xff00fe00"}},
 		{"c_enum", "ENUM('a','b','it''s','d e')", "'b'", []string{"'a'", "'it''s'", "'d e'"}},
 		{"c_set", "SET('x','y','z')", "'x,z'", []string{"''", "'x'", "'z,x'", "'x,y,z'"}},
-		{"c_json", "JSON", "", []string{`'{"b":1,"aa":[true,null,"é\\n"],"c":{"d":1.5}}'`, `'[]'`, `'"text"'`, `'-7'`, `'18446744073709551615'`, `CAST(1.10 AS JSON)`}},
+		{"c_json", "JSON", "", []string{`'{"b":1,"aa":[true,null,"é\\n"],"c":{"d":1.5}}'`, `'[]'`, `'"text"'`, `'-7'`, `'18446744073709551615'`, `CAST(1.10 AS JSON)`, `'-0.0'`}},
+		{"c_json_odd", "JSON", "", []string{`CAST(TIME'-10:11:12.5' AS JSON)`, `CAST(TIMESTAMP'2026-01-02 03:04:05' AS JSON)`, `CAST(0x00ff AS JSON)`, `'1e100'`}},
+		{"c_point", "POINT", "", []string{"POINT(1, -2.5)", "ST_PointFromText('POINT(10 20)', 4326)"}},
+		{"c_geometry", "GEOMETRY", "", []string{"POINT(3, 4)", "ST_GeomFromText('POLYGON((0 0, 1 0, 1 1, 0 0))')", "ST_GeomFromText('LINESTRING(10 20, 30 40)', 4326)", "ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 1))')"}},
 	}
+	if version == testbed.MySQL97 {
+		list = append(list, typed{"c_vector", "VECTOR(3)", "", []string{"STRING_TO_VECTOR('[1, -2.5, 0]')", "STRING_TO_VECTOR('[3.5, 0.001, -7]')"}})
+	}
+	return list
 }
 
 // tables returns the statements that make a table of all types: one of columns
