@@ -47,7 +47,7 @@ func (s *shared) start(t *testing.T) {
 }
 
 // patience is how long anything may take; machines are shared.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // eventually waits until f returns nil.
 func eventually(t *testing.T, f func() error) {
