@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	little "encoding/binary"
 	"fmt"
 	"log/slog"
 	"net"
@@ -64,6 +65,7 @@ func readBinlog(t *testing.T, m *testbed.MySQL, each func(*logged)) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
+	xa := map[string][]loggedRow{} // of prepared transactions, by xid
 	for at, txn := first, (&logged{}); at.Compare(end) < 0; {
 		ev, err := stream.GetEvent(ctx)
 		if err != nil {
@@ -76,7 +78,7 @@ func readBinlog(t *testing.T, m *testbed.MySQL, each func(*logged)) {
 		if ev.Header.LogPos > 0 {
 			at.Pos = ev.Header.LogPos
 		}
-		if txn.add(t, ev) {
+		if txn.add(t, ev, xa) {
 			if len(txn.rows) > 0 {
 				each(txn)
 			}
@@ -116,8 +118,9 @@ func binlogRange(t *testing.T, m *testbed.MySQL) (first, end gomysql.Position) {
 	return first, end
 }
 
-// add takes an event and reports whether it ends the transaction.
-func (l *logged) add(t *testing.T, ev *replication.BinlogEvent) (ended bool) {
+// add takes an event and reports whether it ends the transaction. Rows of a
+// prepared one wait in xa for its outcome.
+func (l *logged) add(t *testing.T, ev *replication.BinlogEvent, xa map[string][]loggedRow) (ended bool) {
 	t.Helper()
 	switch e := ev.Event.(type) {
 	case *replication.GTIDEvent:
@@ -133,7 +136,28 @@ func (l *logged) add(t *testing.T, ev *replication.BinlogEvent) (ended bool) {
 	case *replication.XIDEvent:
 		return true
 	case *replication.QueryEvent:
-		return string(e.Query) != "BEGIN" && !strings.HasPrefix(string(e.Query), "SAVEPOINT")
+		words := strings.Fields(string(e.Query))
+		switch {
+		case len(words) == 3 && words[0] == "XA" && (words[1] == "COMMIT" || words[1] == "ROLLBACK"):
+			if words[1] == "COMMIT" {
+				l.rows = xa[words[2]]
+			}
+			delete(xa, words[2])
+			return true
+		default:
+			return words[0] != "BEGIN" && words[0] != "SAVEPOINT" && words[0] != "XA"
+		}
+	case *replication.GenericEvent:
+		if ev.Header.EventType != replication.XA_PREPARE_LOG_EVENT {
+			return false
+		}
+		if onePhase := e.Data[0] != 0; !onePhase {
+			const fixed = 13
+			global := fixed + little.LittleEndian.Uint32(e.Data[5:])
+			xa[fmt.Sprintf("X'%x',X'%x',%d", e.Data[fixed:global], e.Data[global:], little.LittleEndian.Uint32(e.Data[1:]))] = l.rows
+			l.rows = nil
+		}
+		return true
 	}
 	return false
 }

@@ -29,7 +29,9 @@ type writer struct {
 	// reconnect gets the writer a new connection when its server has gone away;
 	// nil where no server may.
 	reconnect func(*writer) error
-	changes   int // in the open transaction
+	changes   int    // in the open transaction
+	xid       string // of it, if it is an XA transaction
+	xids      int    // given so far
 }
 
 // number is a key that no other writer of any side has.
@@ -57,9 +59,9 @@ func (w *writer) transaction() (changes int, err error) {
 	var fault *mysql.MySQLError
 	switch {
 	case err == nil: // rolled back on purpose
-	case errors.As(err, &fault) && slices.Contains([]uint16{1205, 1213}, fault.Number):
+	case errors.As(err, &fault) && slices.Contains([]uint16{1205, 1213, 1614}, fault.Number):
 		// A lock wait or a deadlock; only the latter rolls everything back.
-		if _, err := w.conn.ExecContext(w.ctx, "ROLLBACK"); err != nil {
+		if err := w.giveUp(); err != nil {
 			return 0, err
 		}
 	case errors.As(err, &fault) && fault.Number != 1053: // that one is: server shutdown
@@ -87,8 +89,14 @@ func (w *writer) transaction() (changes int, err error) {
 
 // write writes one transaction. committing tells whether COMMIT was sent.
 func (w *writer) write() (committing bool, err error) {
-	w.changes = 0
-	if _, err := w.conn.ExecContext(w.ctx, "BEGIN"); err != nil {
+	w.changes, w.xid = 0, ""
+	begin := "BEGIN"
+	if w.reconnect == nil && w.IntN(12) == 0 { // else it could be prepared and nobody know
+		w.xids++
+		w.xid = fmt.Sprintf("'%s%d-%d'", w.side, w.number_, w.xids)
+		begin = "XA START " + w.xid
+	}
+	if _, err := w.conn.ExecContext(w.ctx, begin); err != nil {
 		return false, err
 	}
 	want := 1 + w.IntN(20)
@@ -100,12 +108,49 @@ func (w *writer) write() (committing bool, err error) {
 			return false, err
 		}
 	}
+	if w.xid != "" {
+		return w.decide()
+	}
 	if w.IntN(50) == 0 {
 		_, err = w.conn.ExecContext(w.ctx, "ROLLBACK")
 		return false, err
 	}
 	_, err = w.conn.ExecContext(w.ctx, "COMMIT")
 	return true, err
+}
+
+// decide ends an XA transaction in one step or two, or rolls it back.
+func (w *writer) decide() (committing bool, err error) {
+	steps := []string{"XA END ", "XA PREPARE ", "XA COMMIT "}
+	committing = true
+	switch w.IntN(8) {
+	case 0:
+		steps, committing = []string{"XA END ", "XA PREPARE ", "XA ROLLBACK "}, false
+	case 1:
+		_, err := w.conn.ExecContext(w.ctx, "XA END "+w.xid)
+		if err == nil {
+			_, err = w.conn.ExecContext(w.ctx, "XA COMMIT "+w.xid+" ONE PHASE")
+		}
+		return true, err
+	}
+	for _, step := range steps {
+		if _, err := w.conn.ExecContext(w.ctx, step+w.xid); err != nil {
+			return false, err
+		}
+	}
+	return committing, nil
+}
+
+// giveUp rolls the open transaction back after an error of the server.
+func (w *writer) giveUp() error {
+	if w.xid == "" {
+		_, err := w.conn.ExecContext(w.ctx, "ROLLBACK")
+		return err
+	}
+	// After a deadlock it has ended already.
+	_, _ = w.conn.ExecContext(w.ctx, "XA END "+w.xid)
+	_, err := w.conn.ExecContext(w.ctx, "XA ROLLBACK "+w.xid)
+	return err
 }
 
 // resolve finds out whether the transaction was committed whose COMMIT got no
