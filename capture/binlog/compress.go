@@ -192,11 +192,11 @@ func readPayloadFields(r io.Reader) error {
 		if _, err := io.ReadFull(r, b[:1]); err != nil {
 			return 0, err
 		}
-		n := map[byte]int{0xfc: 2, 0xfd: 3, 0xfe: 8}[b[0]]
-		if _, err := io.ReadFull(r, b[1:1+n]); err != nil {
+		n := widthOf(b[0])
+		if _, err := io.ReadFull(r, b[1:n]); err != nil {
 			return 0, err
 		}
-		v, _, _ := mysql.LengthEncodedInt(b[:1+n])
+		v, _, _ := mysql.LengthEncodedInt(b[:n])
 		return v, nil
 	}
 	for {
@@ -215,8 +215,25 @@ func readPayloadFields(r io.Reader) error {
 		if _, err := io.ReadFull(r, value); err != nil {
 			return err
 		}
+		if widthOf(value[0]) != len(value) {
+			return errors.New("a field of it is longer or shorter than it says")
+		}
 		if v, _, _ := mysql.LengthEncodedInt(value); field == compression && v != zstdType {
 			return refuse("a transaction is compressed by algorithm %d, which is not known; mend: SET PERSIST binlog_transaction_compression = OFF", v)
 		}
+	}
+}
+
+// widthOf returns the bytes of a length-encoded integer, by the first of them.
+func widthOf(first byte) int {
+	switch first {
+	case 0xfc:
+		return 1 + 2
+	case 0xfd:
+		return 1 + 3
+	case 0xfe:
+		return 1 + 8
+	default:
+		return 1
 	}
 }

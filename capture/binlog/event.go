@@ -90,7 +90,7 @@ type RowsEvent struct {
 
 // Size returns the bytes that the event keeps alive.
 func (e *Event) Size() int64 {
-	const fixed = 256
+	const fixed = 400
 	if e.Rows == nil {
 		return fixed + int64(len(e.Statement))
 	}

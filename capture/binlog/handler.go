@@ -29,8 +29,7 @@ type handler struct {
 	// Of the event being handled: its place.
 	file string
 	at   uint64
-	// spare are events not yet handed out: one is needed for each rows event,
-	// so they are made many at once.
+	// spare are events not yet handed out. They are made many at once.
 	spare []rowsSlot
 }
 
@@ -61,13 +60,12 @@ type rowsSlot struct {
 	rows  RowsEvent
 }
 
-func (h *handler) newRowsEvent() *rowsSlot {
+func (h *handler) newSlot() *rowsSlot {
 	if len(h.spare) == 0 {
 		h.spare = make([]rowsSlot, 32)
 	}
 	e := &h.spare[0]
 	h.spare = h.spare[1:]
-	e.event.Kind, e.event.Rows = Rows, &e.rows
 	return e
 }
 
@@ -117,17 +115,22 @@ func (h *handler) begin(header *replication.EventHeader, ev *replication.GTIDEve
 	if header.EventType == replication.ANONYMOUS_GTID_EVENT {
 		return refuse("reading binlog: a transaction without a GTID: gtid_mode was switched off; mend: SET PERSIST gtid_mode = ON (by way of ON_PERMISSIVE)")
 	}
-	if err := h.checkEnded("another transaction begins"); err != nil {
-		return err
-	}
 	if len(ev.SID) != 16 {
 		return refuse("a GTID event is corrupt: it has no server's uuid; mend: see the server's error log; %s", beginAnew)
 	}
-	h.txn = transaction{
+	return h.open(transaction{
 		gtid:         GTID{sid: [16]byte(ev.SID), tag: ev.Tag, number: ev.GNO},
 		commitMicros: int64(ev.ImmediateCommitTimestamp),
 		serverID:     header.ServerID,
+	})
+}
+
+// open begins a transaction.
+func (h *handler) open(txn transaction) error {
+	if err := h.checkEnded("another transaction begins"); err != nil {
+		return err
 	}
+	h.txn = txn
 	h.txn.passed = h.xa.isPassed(h.txn.gtid)
 	return nil
 }
@@ -239,7 +242,8 @@ func (h *handler) rows(ev rowsHeader) error {
 			return refuse("table %s: the compressed rows of transaction %s can't be read: %v; mend: see the server's error log; %s", version.Table, h.txn.gtid, err, beginAnew)
 		}
 	}
-	made := h.newRowsEvent()
+	made := h.newSlot()
+	made.event.Kind, made.event.Rows = Rows, &made.rows
 	made.rows = RowsEvent{
 		Table: version, Op: op, Images: ev.images, Present: ev.present, PresentAfter: ev.presentAfter,
 		File: h.file, Pos: h.at,
@@ -300,7 +304,9 @@ func (h *handler) event(kind Kind) *Event {
 	if h.txn.xa != nil && h.txn.xa.outcome != nil {
 		return h.txn.xa.outcome.event(kind)
 	}
-	return &Event{Kind: kind, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Thread: h.txn.thread}
+	e := &h.newSlot().event
+	*e = Event{Kind: kind, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Thread: h.txn.thread}
+	return e
 }
 
 // control reads rows of schema duplex. Only the transaction's first row event

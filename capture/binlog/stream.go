@@ -293,6 +293,9 @@ func (s *stream) decode(raw []byte, at uint64) error {
 			}
 		}
 	}
+	if done, err := s.bracket(raw); done || err != nil {
+		return err
+	}
 	ev, err := s.parse(raw)
 	if err != nil {
 		return err

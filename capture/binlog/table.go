@@ -107,7 +107,7 @@ func (b *mapReader) checkComplete() error {
 		return b.refuse(-1, "the binlog doesn't tell its column names",
 			"SET PERSIST binlog_row_metadata='FULL' (MariaDB: SET GLOBAL binlog_row_metadata='FULL', and the same in its option file), then start from a position after that")
 	}
-	if len(tm.ColumnType) != n || len(tm.ColumnMeta) != n || len(tm.NullBitmap) < (n+7)/8 {
+	if n == 0 || len(tm.ColumnType) != n || len(tm.ColumnMeta) != n || len(tm.NullBitmap) < (n+7)/8 {
 		return b.refuse(-1, "its TABLE_MAP event is malformed", "")
 	}
 	if len(tm.PrimaryKey) == 0 {
