@@ -18,7 +18,7 @@ func testKillAnywhere(t *testing.T, e engines) {
 	l := newLoad(p, 2)
 	l.pace = 15 * time.Millisecond
 	processes := p.start("capture", "apply")
-	kills := scaled(12, 200)
+	kills := e.scaled(12, 200)
 	r := rand.New(rand.NewPCG(3, 4))
 	l.begin(0)
 	began := time.Now()

@@ -14,7 +14,7 @@ func testMixedLoadBothSides(t *testing.T, e engines) {
 	l := newLoad(p, 1)
 	processes := p.start("run")
 	began := time.Now()
-	l.begin(int64(scaled(20_000, 100_000)))
+	l.begin(int64(e.scaled(20_000, 100_000)))
 	l.wait()
 	wrote := time.Since(began)
 	equal := waitEqual(p, l)

@@ -50,6 +50,15 @@ func everyPair() []engines {
 	return []engines{mysqlPair, {"mariadb", testbed.MariaDB1011, testbed.MariaDB118}, {"both", testbed.MySQL80, testbed.MariaDB118}}
 }
 
+// scaled is scaled, with a third of it for pairs with MariaDB unless the run is
+// long: what they add is the server, not the length.
+func (e engines) scaled(normal, long int) int {
+	if e != mysqlPair {
+		normal = max(1, normal/3)
+	}
+	return scaled(normal, long)
+}
+
 // onEveryPair runs the test on each pair of servers, side by side.
 func onEveryPair(t *testing.T, test func(*testing.T, engines)) {
 	for _, e := range everyPair() {

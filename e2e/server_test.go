@@ -20,7 +20,7 @@ func testServerKilled(t *testing.T, e engines) {
 	}
 	processes := p.start("run")
 	l.begin(0)
-	for n := range scaled(2, 20) {
+	for n := range e.scaled(2, 20) {
 		s := p.sides()[n%2]
 		waitFlow(t, processes)
 		if err := s.mysql.Kill(); err != nil {
