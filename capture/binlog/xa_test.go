@@ -162,10 +162,20 @@ func (s *source) session(t *testing.T) *source {
 func (s *source) prepare(t *testing.T, xid, table string, id int) {
 	t.Helper()
 	other := s.session(t)
+	var session int
+	if err := other.conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&session); err != nil {
+		t.Fatal(err)
+	}
 	other.all(t, "XA START "+xid, fmt.Sprintf("INSERT INTO d.%s VALUES (%d)", table, id), "XA END "+xid, "XA PREPARE "+xid)
 	// With its session gone, any other can end it.
 	if err := other.conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) {
 		t.Fatal(err)
+	}
+	for there, deadline := 1, time.Now().Add(30*time.Second); there > 0; time.Sleep(5 * time.Millisecond) {
+		err := s.conn.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = ?", session).Scan(&there)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("session %d is still there: %v", session, err)
+		}
 	}
 }
 
