@@ -1,7 +1,7 @@
 // Command bench measures Duplex against real servers: two MySQL 9.7 that flush
 // at every commit, as in production, a Kafka broker with a schema registry, and
 // the duplex program as processes of its own. Where it compares, with MySQL's
-// own replica, both are measured in the same run on the same machine with the
+// own replica or with Debezium, both are measured in the same run on the same machine with the
 // same settings.
 //
 // Usage: go run ./bench [lag|throughput|capture|all]

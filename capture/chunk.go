@@ -42,7 +42,7 @@ type step struct {
 	rows  *binlog.RowsEvent
 	table *table
 	last  int
-	event *binlog.Event // set on DDL and Commit
+	event *binlog.Event // set on DDL, Unread and Commit
 	// numbers is set on Commit: what the stamps after it follow.
 	numbers *stamper
 	// err says why capture can't go on past what precedes the step.

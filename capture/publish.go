@@ -106,7 +106,7 @@ func (s *publishing) chunk(ctx context.Context, c *chunk) error {
 		st := &c.steps[i]
 		err := s.step(ctx, st, c.records[from:st.last])
 		if err != nil {
-			return s.stop(ctx, st, err)
+			return s.stop(st, err)
 		}
 		from = st.last
 		if st.kind == binlog.Commit && s.publisher.bytes >= commitBytes {
@@ -232,7 +232,7 @@ func (s *publishing) lingered() <-chan time.Time {
 // before it are published. If the open Kafka transaction already holds a part
 // of the one that failed, it can't be committed: the next session commits what
 // lies before that one by itself.
-func (s *publishing) stop(ctx context.Context, st *step, cause error) error {
+func (s *publishing) stop(st *step, cause error) error {
 	switch {
 	case st.err == nil && st.kind != binlog.DDL && st.kind != binlog.Unread, !s.publisher.open || s.published.transactions == 0:
 		return cause // Kafka's own error, or nothing to save

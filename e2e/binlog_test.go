@@ -37,11 +37,11 @@ func (l *logged) marked() bool {
 	return len(l.rows) > 0 && l.rows[0].schema == "duplex" && l.rows[0].table == "progress"
 }
 
-// readBinlog calls each with every transaction of the server's binlog that has
-// rows, in order, up to what is committed now.
-func readBinlog(t *testing.T, m *testbed.MySQL, each func(*logged)) {
+// openBinlog reads the server's binlog from a position with go-mysql, not with
+// our own reader, until closed. decode, if not nil, takes the place of
+// its decoding of rows.
+func openBinlog(t *testing.T, m *testbed.MySQL, from gomysql.Position, decode func(*replication.RowsEvent, []byte) error) (stream *replication.BinlogStreamer, closed func()) {
 	t.Helper()
-	first, end := binlogRange(t, m)
 	host, port, err := net.SplitHostPort(m.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -56,13 +56,22 @@ func readBinlog(t *testing.T, m *testbed.MySQL, each func(*logged)) {
 	}
 	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{
 		ServerID: 4_000_000_001, Flavor: flavor, FillZeroLogPos: m.IsMariaDB(), Host: host, Port: uint16(number), User: "root",
-		DisableRetrySync: true, Logger: slog.New(slog.DiscardHandler),
+		DisableRetrySync: true, Logger: slog.New(slog.DiscardHandler), RowsEventDecodeFunc: decode,
 	})
-	defer syncer.Close()
-	stream, err := syncer.StartSync(first)
-	if err != nil {
+	if stream, err = syncer.StartSync(from); err != nil {
+		syncer.Close()
 		t.Fatalf("reading the binlog of %s: %v", m.Name(), err)
 	}
+	return stream, syncer.Close
+}
+
+// readBinlog calls each with every transaction of the server's binlog that has
+// rows, in order, up to what is committed now.
+func readBinlog(t *testing.T, m *testbed.MySQL, each func(*logged)) {
+	t.Helper()
+	first, end := binlogRange(t, m)
+	stream, closed := openBinlog(t, m, first, nil)
+	defer closed()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	xa := map[string][]loggedRow{} // of prepared transactions, by xid

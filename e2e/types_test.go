@@ -5,9 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"log/slog"
-	"net"
-	"strconv"
 	"testing"
 	"time"
 
@@ -209,34 +206,14 @@ func rowImages(t *testing.T, s *side, conn *sql.Conn, columns int) [][]byte {
 // readImages returns the data of the events that delete rows of shop.types.
 func readImages(t *testing.T, m *testbed.MySQL, from, end gomysql.Position) (images [][]byte) {
 	t.Helper()
-	host, port, err := net.SplitHostPort(m.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	flavor := gomysql.MySQLFlavor
-	if m.IsMariaDB() {
-		flavor = gomysql.MariaDBFlavor
-	}
-	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{
-		ServerID: 4_000_000_002, Flavor: flavor, FillZeroLogPos: m.IsMariaDB(), Host: host, Port: uint16(number), User: "root",
-		DisableRetrySync: true, Logger: slog.New(slog.DiscardHandler),
-		RowsEventDecodeFunc: func(ev *replication.RowsEvent, data []byte) error {
-			pos, err := ev.DecodeHeader(data)
-			if err == nil && string(ev.Table.Table) == "types" {
-				images = append(images, bytes.Clone(data[pos:]))
-			}
-			return err
-		},
+	stream, closed := openBinlog(t, m, from, func(ev *replication.RowsEvent, data []byte) error {
+		pos, err := ev.DecodeHeader(data)
+		if err == nil && string(ev.Table.Table) == "types" {
+			images = append(images, bytes.Clone(data[pos:]))
+		}
+		return err
 	})
-	defer syncer.Close()
-	stream, err := syncer.StartSync(from)
-	if err != nil {
-		t.Fatal(err)
-	}
+	defer closed()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {

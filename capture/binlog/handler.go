@@ -13,8 +13,8 @@ import (
 
 const controlSchema = "duplex"
 
-// handler turns go-mysql's events into ours. go-mysql calls it from one
-// goroutine.
+// handler turns the events that stream cuts out into ours. stream calls it from
+// one goroutine.
 type handler struct {
 	cfg    Config
 	emit   func(*Event) error
