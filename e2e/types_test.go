@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/go-sql-driver/mysql"
 
 	"duplex/internal/testbed"
 )
@@ -95,14 +98,12 @@ func testTypes(t *testing.T, e engines) {
 	}
 	processes := p.start("run")
 	for i, conn := range conns {
-		for row := range each {
-			if row%50 == 0 {
-				execOn(t, conn, "BEGIN")
+		for first := 0; first < each; first += 50 {
+			var inserts []string
+			for row := first; row < first+50; row++ {
+				inserts = append(inserts, insertEveryType(columns, i*each+row))
 			}
-			execOn(t, conn, insertEveryType(columns, i*each+row))
-			if row%50 == 49 {
-				execOn(t, conn, "COMMIT")
-			}
+			transact(t, conn, inserts...)
 		}
 	}
 	for _, s := range p.sides() {
@@ -111,8 +112,8 @@ func testTypes(t *testing.T, e engines) {
 	// Back: each side changes the rows of the other, one in three moves.
 	for i, conn := range conns {
 		from := (1 - i) * each
-		execOn(t, conn, fmt.Sprintf("UPDATE shop.types SET n = n + 1000000 WHERE id BETWEEN %d AND %d", from, from+each-1))
-		execOn(t, conn, fmt.Sprintf("UPDATE shop.types SET day = '2024-00-00' WHERE day = '0000-00-00' AND id %% 3 = 0 AND id BETWEEN %d AND %d", from, from+each-1))
+		transact(t, conn, fmt.Sprintf("UPDATE shop.types SET n = n + 1000000 WHERE id BETWEEN %d AND %d", from, from+each-1))
+		transact(t, conn, fmt.Sprintf("UPDATE shop.types SET day = '2024-00-00' WHERE day = '0000-00-00' AND id %% 3 = 0 AND id BETWEEN %d AND %d", from, from+each-1))
 	}
 	for _, s := range p.sides() {
 		eventually(t, stallLimit, func() error {
@@ -164,6 +165,32 @@ func execOn(t *testing.T, conn *sql.Conn, statement string) {
 	t.Helper()
 	if _, err := conn.ExecContext(context.Background(), statement); err != nil {
 		t.Fatalf("%.300s: %v", statement, err)
+	}
+}
+
+// transact executes the statements in one transaction, from its beginning again
+// where the server rolled it back because apply writes the same table at the
+// same time: a lock wait, a deadlock, MariaDB's snapshot isolation.
+func transact(t *testing.T, conn *sql.Conn, statements ...string) {
+	t.Helper()
+	once := func() error {
+		for _, statement := range slices.Concat([]string{"BEGIN"}, statements, []string{"COMMIT"}) {
+			if _, err := conn.ExecContext(context.Background(), statement); err != nil {
+				return fmt.Errorf("%.300s: %w", statement, err)
+			}
+		}
+		return nil
+	}
+	for {
+		err := once()
+		var fault *mysql.MySQLError
+		if err == nil {
+			return
+		}
+		if !errors.As(err, &fault) || !slices.Contains([]uint16{1020, 1205, 1213}, fault.Number) {
+			t.Fatal(err)
+		}
+		execOn(t, conn, "ROLLBACK")
 	}
 }
 
