@@ -18,7 +18,9 @@ type large struct {
 	s     *session
 	end   *spine.Ending
 	heads []head
-	chunk *batch
+	// chunk are the rows not yet sent: so many changes, so many bytes.
+	chunk          merged
+	changes, bytes int64
 }
 
 // head is the next record of one partition.
@@ -34,7 +36,7 @@ type head struct {
 // stream writes the transaction at the head of the spine. All batches before
 // it must be done.
 func (s *session) stream(ctx context.Context, end *spine.Ending) error {
-	l := &large{s: s, end: end, chunk: newBatch()}
+	l := &large{s: s, end: end, chunk: newMerged()}
 	for i := range end.Partitions {
 		if p := &end.Partitions[i]; s.asm.Wanted(p.Topic) {
 			l.heads = append(l.heads, head{partition: spine.Partition{Topic: p.Topic, Index: p.Partition}, left: p.Count})
@@ -69,14 +71,12 @@ func (l *large) write(ctx context.Context) error {
 		if h == nil {
 			break
 		}
-		if err := l.chunk.add(h.table, h.key, h.change.Before, h.change.After); err != nil {
-			return supervise.Permanent(err)
-		}
-		l.chunk.changes++
-		l.chunk.bytes += h.record.Size()
+		l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
+		l.changes++
+		l.bytes += h.record.Size()
 		h.record = spine.Record{}
 		h.left--
-		if l.s.full(l.chunk) {
+		if l.s.full(l.changes, l.bytes) {
 			if err := l.flush(ctx); err != nil {
 				return err
 			}
@@ -89,12 +89,10 @@ func (l *large) write(ctx context.Context) error {
 }
 
 func (l *large) flush(ctx context.Context) error {
-	for _, t := range l.chunk.tables {
-		if err := l.s.streamer.rows(ctx, t); err != nil {
-			return err
-		}
+	if err := l.s.streamer.tables(ctx, l.chunk.tables); err != nil {
+		return err
 	}
-	l.chunk = newBatch()
+	l.chunk, l.changes, l.bytes = newMerged(), 0, 0
 	return nil
 }
 

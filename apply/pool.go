@@ -15,15 +15,18 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// pool writes batches on several connections at once. Batches whose locks are
-// disjoint run together; all commit in the order of the source (promise 5), so
-// that every state seen at the target is one the source had had.
+// pool writes batches on several connections at once. All commit in the order
+// of the source (promise 5), so that every state seen at the target is one the
+// source had had; what a batch shares with an earlier one it writes after that
+// one's commit (scheduler).
 type pool struct {
 	room *semaphore.Weighted // bytes of batches not done
 	// freed receives when a batch is done: the reader may have one to hand on.
 	freed chan struct{}
-	// starts holds a token for each batch in ready.
-	starts chan struct{}
+	// queue holds the batches that no worker has taken, in order. Workers must
+	// take the earliest first: later ones, waiting for its commit, could
+	// otherwise occupy all workers.
+	queue chan *batch
 	// written is called after each commit, in order.
 	written func(*batch)
 	// troubled is called with the reason when a batch must be tried again, and
@@ -33,7 +36,6 @@ type pool struct {
 	mu     sync.Mutex
 	sched  *scheduler
 	undone []*batch // in order
-	ready  []*batch // those that may start and that no worker has taken
 	last   *batch   // the last added
 }
 
@@ -47,7 +49,7 @@ const (
 func newPool(workers int, written func(*batch), troubled func(error)) *pool {
 	return &pool{
 		room: semaphore.NewWeighted(poolBytes), freed: make(chan struct{}, 1),
-		starts: make(chan struct{}, workers*maxUndone), sched: newScheduler(),
+		queue: make(chan *batch, workers*maxUndone), sched: newScheduler(),
 		written: written, troubled: troubled,
 	}
 }
@@ -66,37 +68,14 @@ func (p *pool) start(ctx context.Context, group *errgroup.Group, writers []*writ
 					if err := w.ping(ctx); err != nil {
 						return err
 					}
-				case <-p.starts:
-					if err := p.apply(ctx, w, p.earliest()); err != nil {
+				case b := <-p.queue:
+					if err := p.apply(ctx, w, b); err != nil {
 						return err
 					}
 				}
 			}
 		})
 	}
-}
-
-// earliest takes the first in source order of the batches that may start. Any
-// other choice could lock up: later batches, waiting for its commit, might
-// occupy all workers.
-func (p *pool) earliest() *batch {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	first := 0
-	for i, b := range p.ready {
-		if b.seq < p.ready[first].seq {
-			first = i
-		}
-	}
-	b := p.ready[first]
-	p.ready = slices.Delete(p.ready, first, first+1)
-	return b
-}
-
-// allow lets a worker take b. The caller holds mu.
-func (p *pool) allow(b *batch) {
-	p.ready = append(p.ready, b)
-	p.starts <- struct{}{} // has room: there are never more than cap undone
 }
 
 // count returns how many batches are not done.
@@ -106,19 +85,17 @@ func (p *pool) count() int {
 	return len(p.undone)
 }
 
-// welcome reports whether a worker would start on b at once.
-func (p *pool) welcome(b *batch, workers int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.undone) < workers && !p.sched.clashes(b)
-}
+// welcome reports whether a batch that isn't full should be handed over. One
+// that is being committed and one that is written meanwhile are enough: more
+// of them would be smaller, each with a commit of its own in the same row.
+func (p *pool) welcome() bool { return p.count() < 2 }
 
 // add hands a batch over, waiting for room.
 func (p *pool) add(ctx context.Context, b *batch) error {
 	if err := p.room.Acquire(ctx, min(b.bytes, poolBytes)); err != nil {
 		return context.Cause(ctx)
 	}
-	for p.count() >= cap(p.starts) {
+	for p.count() >= cap(p.queue) {
 		select {
 		case <-p.freed:
 		case <-ctx.Done():
@@ -132,19 +109,16 @@ func (p *pool) add(ctx context.Context, b *batch) error {
 	}
 	p.last = b
 	p.undone = append(p.undone, b)
-	if p.sched.add(b) {
-		p.allow(b)
-	}
+	p.sched.add(b)
+	p.queue <- b // has room: there are never more than cap undone
 	return nil
 }
 
-// finish notes that b is committed and starts what waited for it.
+// finish notes that b is committed.
 func (p *pool) finish(b *batch) {
 	p.written(b)
 	p.mu.Lock()
-	for _, next := range p.sched.remove(b) {
-		p.allow(next)
-	}
+	p.sched.remove(b)
 	p.undone = slices.DeleteFunc(p.undone, func(u *batch) bool { return u == b })
 	p.mu.Unlock()
 	close(b.done)
@@ -200,12 +174,13 @@ func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
 	if err := w.begin(ctx, b.seq, b.hlc); err != nil {
 		return err
 	}
-	for _, t := range b.tables {
-		if err := w.rows(ctx, t); err != nil {
-			return err
-		}
+	if err := w.tables(ctx, b.tables); err != nil {
+		return err
 	}
 	if err := w.awaitTurn(ctx, b); err != nil {
+		return err
+	}
+	if err := w.tables(ctx, b.late); err != nil {
 		return err
 	}
 	return w.commit(ctx)

@@ -5,7 +5,11 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +17,7 @@ import (
 	"time"
 
 	"duplex/change"
+	"duplex/schemas"
 
 	"github.com/go-sql-driver/mysql"
 	"go.uber.org/goleak"
@@ -40,11 +45,22 @@ func (c scriptedConn) ExecContext(_ context.Context, statement string, _ []drive
 	return driver.RowsAffected(1), nil
 }
 
+func (c scriptedConn) QueryContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
+	return noRows{}, c.s.answer(statement)
+}
+
+// noRows is an empty result.
+type noRows struct{}
+
+func (noRows) Columns() []string         { return []string{"id"} }
+func (noRows) Close() error              { return nil }
+func (noRows) Next([]driver.Value) error { return io.EOF }
+
 // runPool gives the batches to a pool in order, waits until all are written,
 // and returns the order in which they were.
-func runPool(t *testing.T, workers int, answer func(string) error, batches []*batch) []change.Seq {
+func runPool(t *testing.T, workers int, server driver.Connector, batches []*batch) []change.Seq {
 	t.Helper()
-	db := sql.OpenDB(&scripted{answer})
+	db := sql.OpenDB(server)
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -89,15 +105,19 @@ func runPool(t *testing.T, workers int, answer func(string) error, batches []*ba
 	return order
 }
 
-// lockedBatches makes n batches with up to most locks each out of few.
-func lockedBatches(rng *rand.Rand, n, most, few int) []*batch {
+// keyedBatches makes n batches with up to most changes each, of few keys.
+func keyedBatches(t *testing.T, rng *rand.Rand, n, most, few int) []*batch {
+	table := bound(t, "a")
 	batches := make([]*batch, n)
 	for i := range batches {
 		b := newBatch()
 		b.seq, b.bytes = change.Seq(i+1), 100
 		b.commits = []int64{1}
 		for range rng.IntN(most + 1) {
-			b.locks = append(b.locks, uint64(rng.IntN(few)))
+			key := schemas.AppendBytes(nil, fmt.Appendf(nil, "key-%03d.", rng.IntN(few)))
+			if err := b.add(table, key, image(key, "", 0), image(key, "", 0)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		batches[i] = b
 	}
@@ -111,17 +131,62 @@ func seqsOf(batches []*batch) (seqs []change.Seq) {
 	return seqs
 }
 
-// A batch that becomes ready late must not be kept waiting behind later ones,
-// which occupy all workers while they wait for its commit: batches 3 and 4 are
-// free to run while 2 waits for 1.
-func TestPoolNeverLocksUpBehindLaterBatches(t *testing.T) {
+// locking is a server whose rows are locked from the statement that names
+// them until the connection's transaction ends. Nobody ever waits here: that a
+// row is wanted which another has is what the scheduler must prevent.
+type locking struct {
+	mu      sync.Mutex
+	holders map[string]*lockingConn
+	clashes []string
+}
+
+var keyInText = regexp.MustCompile(`key-[0-9]{3}\.`)
+
+func (l *locking) Connect(context.Context) (driver.Conn, error) {
+	return &lockingConn{server: l}, nil
+}
+func (l *locking) Driver() driver.Driver { return nil }
+
+type lockingConn struct {
+	scriptedConn
+	server *locking
+}
+
+func (c *lockingConn) ExecContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Result, error) {
+	l := c.server
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if statement == "COMMIT" {
+		maps.DeleteFunc(l.holders, func(_ string, holder *lockingConn) bool { return holder == c })
+	}
+	for _, key := range keyInText.FindAllString(statement, -1) {
+		if holder := l.holders[key]; holder != nil && holder != c {
+			l.clashes = append(l.clashes, key)
+		}
+		l.holders[key] = c
+	}
+	return driver.RowsAffected(1), nil
+}
+
+func (c *lockingConn) QueryContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
+	_, err := c.ExecContext(context.Background(), statement, nil)
+	return noRows{}, err
+}
+
+// Whatever the batches share, all commit in order, no worker waits for ever,
+// and no two transactions open at once ever want the same row.
+func TestPoolNeverWantsARowTwice(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		batches := lockedBatches(rng, 200, 3, 6)
-		got := runPool(t, 1+rng.IntN(4), func(string) error { return nil }, batches)
+		batches := keyedBatches(t, rng, 200, 6, 60)
+		server := &locking{holders: map[string]*lockingConn{}}
+		got := runPool(t, 1+rng.IntN(8), server, batches)
 		if !slices.Equal(got, seqsOf(batches)) {
 			t.Fatalf("seed %d: written in the order %v", seed, got)
+		}
+		if len(server.clashes) > 0 {
+			t.Fatalf("seed %d: two transactions wanted the rows %v", seed, server.clashes)
 		}
 	}
 }
@@ -132,7 +197,7 @@ func TestPoolRetriesInOrder(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for seed := range uint64(5) {
 		rng := rand.New(rand.NewPCG(seed, 2))
-		batches := lockedBatches(rng, 60, 3, 6)
+		batches := keyedBatches(t, rng, 60, 3, 6)
 		var mu sync.Mutex
 		markers, commits := 0, 0
 		answer := func(statement string) error {
@@ -149,7 +214,7 @@ func TestPoolRetriesInOrder(t *testing.T) {
 			}
 			return nil
 		}
-		got := runPool(t, 1+rng.IntN(4), answer, batches)
+		got := runPool(t, 1+rng.IntN(4), &scripted{answer}, batches)
 		if !slices.Equal(got, seqsOf(batches)) {
 			t.Fatalf("seed %d: written in the order %v", seed, got)
 		}

@@ -133,7 +133,7 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 		}
 		return nil
 	})
-	if err == nil && s.full(b) {
+	if err == nil && s.full(b.changes, b.bytes) {
 		err = s.handOver(ctx)
 	}
 	return err
@@ -170,9 +170,10 @@ func (t *boundTable) restore(into *schemas.Decoded, exact []byte) (key []byte, e
 	return t.envelope.Value.AppendKey(nil, t.key, row)
 }
 
-func (s *session) full(b *batch) bool {
+// full reports whether so many changes of so many bytes are a batch.
+func (s *session) full(changes, bytes int64) bool {
 	a := &s.st.cfg.Spec.Apply
-	return b.changes >= int64(a.BatchRows) || b.bytes >= int64(a.BatchBytes)
+	return changes >= int64(a.BatchRows) || bytes >= int64(a.BatchBytes)
 }
 
 // handOn gives the open batch to a worker that would start on it at once: an
@@ -184,7 +185,7 @@ func (s *session) handOn(ctx context.Context) error {
 		return nil
 	}
 	old := time.Since(s.openedAt) >= s.st.cfg.Spec.Apply.BatchWait
-	if len(b.locks) > 0 && !old && !s.pool.welcome(b, s.workers) {
+	if len(b.tables) > 0 && !old && !s.pool.welcome() {
 		return nil
 	}
 	return s.handOver(ctx)

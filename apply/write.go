@@ -88,6 +88,16 @@ func (w *writer) rollback(ctx context.Context) {
 	_, _ = w.conn.ExecContext(ctx, "ROLLBACK")
 }
 
+// tables writes what each key of each table became.
+func (w *writer) tables(ctx context.Context, tables []*tableRows) error {
+	for _, t := range tables {
+		if err := w.rows(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // rows writes what each key became. All deletes of a table come before its
 // inserts, so a unique value may move from row to row within the batch.
 func (w *writer) rows(ctx context.Context, t *tableRows) error {

@@ -1,0 +1,108 @@
+package apply
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// row is what one key becomes.
+type row struct {
+	key []byte // Avro record of the primary key
+	// before is the image that the first change found, nil if it found none;
+	// after what the last one left, nil if it left none.
+	before, after []byte
+	next          int32 // of the same hash, -1 for none
+	lock          int32 // of the key, in the batch's locks
+	// mixed is set if another version of the table had the row before: then
+	// before isn't known in this one's form.
+	mixed bool
+	// void is set if a later version of the table has the row.
+	void bool
+}
+
+// tableRows are the rows of one version of one table.
+type tableRows struct {
+	table *boundTable
+	rows  []row
+}
+
+// merged is what consecutive changes come to: of each key the last image.
+type merged struct {
+	tables []*tableRows
+	index  map[keyHash]int32 // the first row with that hash
+}
+
+// keyHash stands for a key: the table's place, and a hash of the key's bytes.
+type keyHash struct {
+	table int
+	hash  uint64
+}
+
+func newMerged() merged { return merged{index: map[keyHash]int32{}} }
+
+// merge adds one change and returns its row, and whether that is new. The
+// pointer is good until the next change.
+func (m *merged) merge(t *boundTable, key, before, after []byte) (r *row, fresh bool) {
+	place := m.place(t)
+	tr, hash := m.tables[place], keyHash{place, xxhash.Sum64(key)}
+	if r := m.find(hash, key); r != nil && !r.void {
+		r.after = after
+		return r, false
+	}
+	mixed := m.forgetOtherVersions(place, hash.hash, key)
+	next := int32(-1)
+	if first, clash := m.index[hash]; clash {
+		next = first
+	}
+	tr.rows = append(tr.rows, row{key: key, before: before, after: after, next: next, mixed: mixed})
+	m.index[hash] = int32(len(tr.rows) - 1)
+	return &tr.rows[len(tr.rows)-1], true
+}
+
+// find returns the row of that key, nil if there is none.
+func (m *merged) find(hash keyHash, key []byte) *row {
+	rows := m.tables[hash.table].rows
+	i, ok := m.index[hash]
+	for ok && i >= 0 {
+		if bytes.Equal(rows[i].key, key) {
+			return &rows[i]
+		}
+		i = rows[i].next
+	}
+	return nil
+}
+
+// forgetOtherVersions makes what other versions of the table at place hold of
+// the key void, and reports whether there was anything.
+func (m *merged) forgetOtherVersions(place int, hash uint64, key []byte) (found bool) {
+	name := m.tables[place].table.name
+	for other, tr := range m.tables {
+		if other == place || tr.table.name != name {
+			continue
+		}
+		if r := m.find(keyHash{other, hash}, key); r != nil && !r.void {
+			r.void, found = true, true
+		}
+	}
+	return found
+}
+
+// place returns where in tables the table stands, adding it if need be.
+func (m *merged) place(t *boundTable) int {
+	for i, tr := range m.tables {
+		if tr.table == t {
+			return i
+		}
+	}
+	m.tables = append(m.tables, &tableRows{table: t})
+	return len(m.tables) - 1
+}
+
+// sortTables puts the tables in the same order everywhere, so that two batches
+// lock in the same order. No change may be added after it.
+func (m *merged) sortTables() {
+	slices.SortStableFunc(m.tables, func(x, y *tableRows) int { return strings.Compare(x.table.name, y.table.name) })
+}
