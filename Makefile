@@ -4,7 +4,7 @@
 # make fuzz     the fuzz targets of what comes from outside, FUZZTIME each (1h), two at once
 # make lint     formatting, vet and staticcheck
 # make bench    measure; BENCH_ARGS go to ./bench
-# make bench-X  measure one part: bench-lag, bench-throughput, bench-capture
+# make bench-X  measure one part: bench-lag, bench-capture, bench-apply
 # make soak     the long versions of the end-to-end tests
 # make up       everything in containers
 # make clean    remove what was built, and the installed servers

@@ -5,16 +5,29 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
 func TestWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{"speed"}, {"lag", "throughput"}, {""}} {
+	for _, args := range [][]string{{"speed"}, {"lag", "capture"}, {""}, {"apply", "lag"}, {"apply", "txn1", "relaxed"}, {"apply", "relaxed", "txn5"}} {
 		var out, errs bytes.Buffer
 		if code := execute(t.Context(), args, &out, &errs); code != 2 || out.Len() > 0 || !strings.Contains(errs.String(), "usage: bench") {
 			t.Errorf("bench %q: exit %d, %q, %q", args, code, out.String(), errs.String())
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want int
+	}{{nil, 3}, {[]string{"all"}, 3}, {[]string{"lag"}, 1}, {[]string{"apply"}, 1}, {[]string{"apply", "txn1", "hot"}, 1}, {[]string{"apply", "relaxed"}, 1}} {
+		if got, err := choose(test.args); err != nil || len(got) != test.want {
+			t.Errorf("bench %q: %d measurements, %v, want %d", test.args, len(got), err, test.want)
 		}
 	}
 }
@@ -56,38 +69,45 @@ func TestLagReport(t *testing.T) {
 	}
 }
 
-// Every transaction of a backlog makes as many changes as its shape says, of
-// the client's own rows only, and each new row once.
-func TestBacklogStatements(t *testing.T) {
-	w := &backlogWriter{shape: shape{rows: 100}, first: 3, count: 1000, random: rand.New(rand.NewPCG(1, 2))}
-	id := regexp.MustCompile(`[(,](\d+)`)
-	inserted := map[string]bool{}
-	for range 50 {
-		changes := 0
-		for _, statement := range w.statements() {
-			if rest, ok := strings.CutPrefix(statement, "INSERT INTO bench.rows VALUES "); ok {
-				for _, row := range strings.Split(rest, "), ") {
-					first := id.FindStringSubmatch(row)[1]
-					if inserted[first] {
-						t.Errorf("row %s is inserted twice", first)
+// A transaction makes as many changes as it says, of the client's own rows only
+// apart from the hot one, and a new row is made once.
+func TestWorkloads(t *testing.T) {
+	id := regexp.MustCompile(`(?:[(,]|= )(\d+)`)
+	values := regexp.MustCompile(`VALUES \((\d+),`)
+	want := map[string]int{"txn1": 1, "txn10": 10, "txn100": 100, "txn1000": 1000, "inserts": 100, "oltp": 4, "hot": 2}
+	for _, w := range workloads() {
+		if w.transactions%clients != 0 {
+			t.Errorf("%s: %d transactions can't be shared by %d clients", w.name, w.transactions, clients)
+		}
+		c, inserted := newClient(3, &w), map[string]bool{}
+		for range 20 {
+			statements, n := w.statements(c)
+			changes := 0
+			for _, statement := range statements {
+				var rows []string
+				if row := values.FindStringSubmatch(statement); row != nil {
+					rows = row[1:]
+					if inserted[rows[0]] && w.name == "inserts" {
+						t.Errorf("%s: row %s is inserted twice", w.name, rows[0])
 					}
-					inserted[first] = true
-					changes++
+					inserted[rows[0]] = true
+				} else {
+					_, where, _ := strings.Cut(statement, " WHERE ")
+					for _, row := range id.FindAllStringSubmatch(where, -1) {
+						rows = append(rows, row[1])
+					}
 				}
-				continue
+				for _, row := range rows {
+					if n, _ := strconv.Atoi(row); n%clients != 3 && n != 0 {
+						t.Errorf("%s: row %s is another client's", w.name, row)
+					}
+				}
+				changes += len(slices.Compact(slices.Sorted(slices.Values(rows))))
 			}
-			_, in, ok := strings.Cut(statement, " IN ")
-			if !ok {
-				t.Fatalf("a statement without a key: %s", statement)
+			if changes != n || n != want[w.name] {
+				t.Errorf("%s: %d changes, said %d, want %d", w.name, changes, n, want[w.name])
 			}
-			changes += len(id.FindAllString(in, -1))
 		}
-		if changes != 100 {
-			t.Errorf("%d changes, want 100", changes)
-		}
-	}
-	if w.count != 1000+int64(len(inserted)) {
-		t.Errorf("inserted %d rows, counted %d", len(inserted), w.count-1000)
 	}
 }
 

@@ -35,6 +35,7 @@ func (r *rig) startDebezium(ctx context.Context) (*debezium, error) {
 		client.Close()
 		return nil, err
 	}
+	r.servers = append(r.servers, connect.PID())
 	return &debezium{r: r, connect: connect, admin: kadm.NewClient(client), topic: "debezium.bench.sbtest1"}, nil
 }
 

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"time"
 
 	"duplex/internal/testbed"
 
@@ -53,50 +53,28 @@ func eventSchema() []string {
 	}
 }
 
-// write writes the backlog with two clients and returns the file and the place
+// write writes the backlog with two callers and returns the file and the place
 // of the binlog at which it ends. It has the file to itself.
 func (e events) write(ctx context.Context, m *testbed.MySQL) (end binlogEnd, err error) {
-	if err := run(ctx, m, "SET GLOBAL sync_binlog = 0, innodb_flush_log_at_trx_commit = 2", "FLUSH BINARY LOGS"); err != nil {
+	if err := errors.Join(relaxed.set(ctx, m), run(ctx, m, "FLUSH BINARY LOGS")); err != nil {
 		return end, err
 	}
-	const clients = 2
+	const callers = 2
 	group, running := errgroup.WithContext(ctx)
-	for i := range int64(clients) {
-		group.Go(func() error { return run(running, m, fmt.Sprintf(e.call, i*e.rows/clients, e.rows/clients)) })
+	for i := range int64(callers) {
+		group.Go(func() error { return run(running, m, fmt.Sprintf(e.call, i*e.rows/callers, e.rows/callers)) })
 	}
 	if err := group.Wait(); err != nil {
 		return end, err
 	}
 	// What the server still writes behind isn't the measurement's.
-	if err := run(ctx, m, "SET GLOBAL sync_binlog = 1, innodb_flush_log_at_trx_commit = 1"); err != nil {
+	if err := strict.set(ctx, m); err != nil {
 		return end, err
 	}
-	if err := flushed(ctx, m.DB()); err != nil {
+	if err := flushed(ctx, m); err != nil {
 		return end, err
 	}
 	return end, end.read(ctx, m.DB())
-}
-
-// flushed waits until the server has written its changed pages.
-func flushed(ctx context.Context, db *sql.DB) error {
-	for {
-		var name string
-		var dirty int
-		if err := db.QueryRowContext(ctx, "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'").Scan(&name, &dirty); err != nil {
-			return fmt.Errorf("asking for changed pages: %w", err)
-		}
-		if dirty < 100 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-		if _, err := db.ExecContext(ctx, "SET GLOBAL innodb_max_dirty_pages_pct = 0, innodb_max_dirty_pages_pct_lwm = 0, innodb_io_capacity_max = 20000, innodb_io_capacity = 20000"); err != nil {
-			return fmt.Errorf("asking for changed pages to be written: %w", err)
-		}
-	}
 }
 
 // binlogEnd is a place in the binlog.

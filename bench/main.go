@@ -4,7 +4,15 @@
 // own replica or with Debezium, both are measured in the same run on the same machine with the
 // same settings.
 //
-// Usage: go run ./bench [lag|throughput|capture|all]
+// Usage: go run ./bench [PART [NAME...]]
+//
+// Parts are lag, capture and apply; without one, all are measured. apply is made of
+// the workloads that are measured against MySQL's own replica (txn1, txn10,
+// txn100, txn1000, inserts, oltp, hot): name those that you want alone, and
+// first relaxed if the servers shall not flush at every commit:
+//
+//	go run ./bench apply txn100
+//	go run ./bench apply relaxed txn1 hot
 //
 // Each figure is one line, bench <dotted.name> <number> <unit>, on stdout; what
 // is going on is told on stderr.
@@ -21,7 +29,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: bench [lag|throughput|capture|all]"
+const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot]..."
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -35,22 +43,28 @@ type measurement struct {
 	run  func(context.Context, *rig, report) error
 }
 
-func measurements() []measurement {
-	return []measurement{{"lag", measureLag}, {"throughput", measureThroughput}, {"capture", measureCaptureRace}}
+// choose returns what the arguments ask for.
+func choose(args []string) ([]measurement, error) {
+	all := []measurement{{"lag", measureLag}, {"capture", measureCaptureRace}}
+	switch {
+	case len(args) == 0, len(args) == 1 && args[0] == "all":
+		apply, err := chooseApply(nil)
+		return append(all, apply...), err
+	case args[0] == "apply":
+		return chooseApply(args[1:])
+	}
+	for _, m := range all {
+		if len(args) == 1 && args[0] == m.name {
+			return []measurement{m}, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no part %q", args)
 }
 
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 {
-		args = []string{"all"}
-	}
-	var chosen []measurement
-	for _, m := range measurements() {
-		if len(args) == 1 && (args[0] == m.name || args[0] == "all") {
-			chosen = append(chosen, m)
-		}
-	}
-	if len(chosen) == 0 {
-		fmt.Fprintln(stderr, usage)
+	chosen, err := choose(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n%s\n", err, usage)
 		return 2
 	}
 	for _, m := range chosen {

@@ -20,20 +20,19 @@ import (
 type rig struct {
 	log        *slog.Logger
 	bed        *testbed.Bed
-	dir        string // the program, process files, logs
+	dir        string // the program, its files and logs
 	program    string
 	taskFile   string
 	east, west *site
 	kafka      *testbed.Kafka
 	registry   *testbed.Registry
+	servers    []int // processes of all servers
 }
 
-// site is one region: its database and its process file.
+// site is one region.
 type site struct {
-	name   string
-	mysql  *testbed.MySQL
-	config string // file
-	listen string
+	name  string
+	mysql *testbed.MySQL
 }
 
 const task = "task: bench\nregions: [east, west]\ntables: {include: ['bench.*']}\n"
@@ -81,7 +80,8 @@ func (r *rig) start(ctx context.Context) (err error) {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return r.writeFiles()
+	r.servers = []int{r.east.mysql.PID(), r.west.mysql.PID(), r.kafka.PID(0), r.registry.PID()}
+	return r.writeTask()
 }
 
 func (r *rig) build(ctx context.Context) error {
@@ -93,24 +93,24 @@ func (r *rig) build(ctx context.Context) error {
 	return nil
 }
 
-// writeFiles writes the task file and both process files.
-func (r *rig) writeFiles() (err error) {
+func (r *rig) writeTask() error {
 	r.taskFile = filepath.Join(r.dir, "bench.yaml")
 	if err := os.WriteFile(r.taskFile, []byte(task), 0o600); err != nil {
 		return fmt.Errorf("writing the task file: %w", err)
 	}
-	for _, s := range []*site{r.east, r.west} {
-		if s.listen, err = freeAddress(); err != nil {
-			return err
-		}
-		s.config = filepath.Join(r.dir, s.name+".yaml")
-		text := fmt.Sprintf("region: %s\nmysql: {address: '%s', user: root, password: '', tls: off}\nkafka: {brokers: ['%s'], replication_factor: 1}\nregistry: {url: '%s'}\nlisten: '%s'\n",
-			s.name, s.mysql.Addr, strings.Join(r.kafka.Brokers(), "', '"), r.registry.URL(), s.listen)
-		if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-			return fmt.Errorf("writing the process file of %s: %w", s.name, err)
-		}
-	}
 	return nil
+}
+
+// writeConfig writes the process file of a process in a region and returns its
+// name.
+func (r *rig) writeConfig(s *site, command, listen string) (string, error) {
+	file := filepath.Join(r.dir, s.name+"-"+command+".yaml")
+	text := fmt.Sprintf("region: %s\nmysql: {address: '%s', user: root, password: '', tls: off}\nkafka: {brokers: ['%s'], replication_factor: 1}\nregistry: {url: '%s'}\nlisten: '%s'\n",
+		s.name, s.mysql.Addr, strings.Join(r.kafka.Brokers(), "', '"), r.registry.URL(), listen)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("writing the process file of %s: %w", s.name, err)
+	}
+	return file, nil
 }
 
 func (r *rig) close() error {

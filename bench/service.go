@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,24 +17,36 @@ import (
 	"duplex/supervise"
 )
 
+// patience is how long one backlog may take.
+const patience = 10 * time.Minute
+
 // service is a running duplex process.
 type service struct {
-	site *site
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{} // closed when it has ended
-	err  error         // how, once done is closed
+	site   *site
+	listen string // address of its pages
+	cmd    *exec.Cmd
+	log    string
+	done   chan struct{} // closed when it has ended
+	err    error         // how, once done is closed
 }
 
 // launch starts duplex <command> for a site. It must be ended by stop.
 func (r *rig) launch(s *site, command string) (*service, error) {
 	p := &service{site: s, done: make(chan struct{}), log: filepath.Join(r.dir, s.name+"-"+command+".log")}
+	var err error
+	if p.listen, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	config, err := r.writeConfig(s, command, p.listen)
+	if err != nil {
+		return nil, err
+	}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("starting duplex %s: %w", command, err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(r.program, command, "-c", s.config, "--task", r.taskFile)
+	p.cmd = exec.Command(r.program, command, "-c", config, "--task", r.taskFile)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// A terminal's Ctrl-C is for the benchmark, which then ends its processes.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -61,15 +74,23 @@ func (p *service) stop() error {
 		<-p.done
 	}
 	if p.err != nil {
-		text, _ := os.ReadFile(p.log)
-		return fmt.Errorf("running duplex in %s: %w; its log:\n%s", p.site.name, p.err, text[max(0, len(text)-4000):])
+		return fmt.Errorf("running duplex in %s: %w; the end of its log:\n%s", p.site.name, p.err, p.logTail())
 	}
 	return nil
 }
 
+func (p *service) logTail() []byte {
+	text, _ := os.ReadFile(p.log)
+	return text[max(0, len(text)-4000):]
+}
+
+// freeze holds the process still until it is thawed.
+func (p *service) freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *service) thaw() error   { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // status asks the process how it is.
 func (p *service) status(ctx context.Context) (s region.Status, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.site.listen+"/status", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.listen+"/status", nil)
 	if err != nil {
 		return s, err
 	}
@@ -91,6 +112,7 @@ func (p *service) await(ctx context.Context, limit time.Duration, ok func(*regio
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		s, err := p.status(ctx)
 		if err == nil {
@@ -102,15 +124,54 @@ func (p *service) await(ctx context.Context, limit time.Duration, ok func(*regio
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w; the end of its log:\n%s", context.Cause(ctx), last, p.logTail())
 		case <-p.done:
 			return fmt.Errorf("duplex in %s ended", p.site.name)
 		case <-tick.C:
 		}
 	}
 }
+
+// once runs a duplex process for as long as do takes.
+func (r *rig) once(ctx context.Context, s *site, command string, do func(*service) error) error {
+	p, err := r.launch(s, command)
+	if err != nil {
+		return err
+	}
+	if err = p.ready(ctx); err == nil {
+		err = do(p)
+	}
+	return errors.Join(err, p.stop())
+}
+
+// work waits until the process has done so many rows in all and returns how
+// long that took, as if all had been done from now on.
+func (p *service) work(ctx context.Context, rows int64, done func(*region.Status) int64) (time.Duration, error) {
+	s, err := p.status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	began, before := time.Now(), done(&s)
+	if before >= rows {
+		return 0, fmt.Errorf("measuring %s: all %d rows were done before the measurement began", p.site.name, rows)
+	}
+	err = p.await(ctx, patience, func(s *region.Status) error {
+		if n := done(s); n < rows {
+			return fmt.Errorf("%d of %d rows are done", n, rows)
+		}
+		return nil
+	})
+	share := float64(rows) / float64(rows-before)
+	return time.Duration(share * float64(time.Since(began))), err
+}
+
+func capturedRows(s *region.Status) int64 { return s.Capture.Rows }
+func appliedRows(s *region.Status) int64  { return s.Apply[0].Rows }
 
 // services lists the services of a process by name.
 func services(s *region.Status) map[string]supervise.Status {

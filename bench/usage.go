@@ -35,20 +35,40 @@ func startMeter(pids map[string]int) (*meter, error) {
 	return m, nil
 }
 
-// report writes CPU time since the start, and peak memory, of each process.
-func (m *meter) report(to report, prefix string) error {
-	for _, name := range slices.Sorted(maps.Keys(m.pids)) {
-		pid := m.pids[name]
+// use is what a process has used.
+type use struct {
+	cpu  float64 // seconds since the meter's start
+	peak float64 // memory in bytes, of its whole life
+}
+
+// read returns what each process has used.
+func (m *meter) read() (map[string]use, error) {
+	all := map[string]use{}
+	for name, pid := range m.pids {
 		seconds, err := cpuSeconds(pid)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		bytes, err := testbed.PeakRSS(pid)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		to.figure(prefix+".cpu."+name, seconds-m.before[name], "s")
-		to.figure(prefix+".peak_rss."+name, float64(bytes)/(1<<20), "MiB")
+		all[name] = use{cpu: seconds - m.before[name], peak: float64(bytes)}
+	}
+	return all, nil
+}
+
+func (m *meter) names() []string { return slices.Sorted(maps.Keys(m.pids)) }
+
+// report writes CPU time since the start, and peak memory, of each process.
+func (m *meter) report(to report, prefix string) error {
+	used, err := m.read()
+	if err != nil {
+		return err
+	}
+	for _, name := range m.names() {
+		to.figure(prefix+".cpu."+name, used[name].cpu, "s")
+		to.figure(prefix+".peak_rss."+name, used[name].peak/(1<<20), "MiB")
 	}
 	return nil
 }
@@ -76,21 +96,16 @@ func cpuSeconds(pid int) (float64, error) {
 	return float64(ticks) / ticksPerSecond, nil
 }
 
-// used returns the CPU seconds of one process since the start.
-func (m *meter) used(name string) (float64, error) {
-	seconds, err := cpuSeconds(m.pids[name])
-	return seconds - m.before[name], err
-}
-
 // bystanders measures the CPU time of all but the given processes.
 type bystanders struct {
-	pids   map[string]int
+	pids   []int
 	before float64
 	began  time.Time
 }
 
-func startBystanders(pids map[string]int) (*bystanders, error) {
-	b := &bystanders{pids: pids, began: time.Now()}
+func startBystanders(pids []int) (*bystanders, error) {
+	slices.Sort(pids)
+	b := &bystanders{pids: slices.Compact(pids), began: time.Now()}
 	var err error
 	b.before, err = b.seconds()
 	return b, err
