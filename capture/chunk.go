@@ -27,6 +27,7 @@ const (
 type chunk struct {
 	steps   []step
 	records []encoded
+	ends    int           // transactions that may have an END record
 	bytes   int64         // of row images
 	encoded int64         // bytes of the records
 	done    chan struct{} // closed when the rows are encoded
@@ -43,8 +44,6 @@ type step struct {
 	table *table
 	last  int
 	event *binlog.Event // set on DDL, Unread and Commit
-	// numbers is set on Commit: what the stamps after it follow.
-	numbers *stamper
 	// err says why capture can't go on past what precedes the step.
 	err error
 }

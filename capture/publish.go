@@ -54,7 +54,9 @@ type publishing struct {
 	moved    bool // the position, since it was last saved
 	saved    time.Time
 	tail     schemas.Change
-	lot      *lot // of the chunk being published
+	// Of the chunk being published: its room, and when that began.
+	lot *lot
+	now time.Time
 
 	published counts
 }
@@ -94,12 +96,14 @@ func (s *publishing) chunk(ctx context.Context, c *chunk) error {
 		return s.drain(context.Cause(ctx))
 	}
 	defer s.in.published(c)
-	s.tail.NowMicros = time.Now().UnixMicro()
-	if len(c.records) > 0 {
+	s.now = time.Now()
+	s.tail.NowMicros = s.now.UnixMicro()
+	if n := len(c.records) + c.ends; n > 0 {
 		var err error
-		if s.lot, err = s.publisher.reserve(ctx, len(c.records), c.encoded); err != nil {
+		if s.lot, err = s.publisher.reserve(ctx, n, c.encoded+int64(c.ends)*usualEnd); err != nil {
 			return s.drain(err)
 		}
+		defer s.lot.close()
 	}
 	from := 0
 	for i := range c.steps {
@@ -168,6 +172,7 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 				}
 			}
 		}
+		e.record.Timestamp = s.now
 		if err := s.lot.produce(ctx, e.record); err != nil {
 			return err
 		}
@@ -178,8 +183,11 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 // finish ends a source transaction: only now does the position include it.
 func (s *publishing) finish(ctx context.Context, st *step) error {
 	if txn := st.txn; s.inTxn {
+		if txn.stamped {
+			s.numbers.pass(txn.source.Stamp)
+		}
 		if txn.total > 0 || txn.canary != "" {
-			if err := s.end(ctx, txn, *st.numbers); err != nil {
+			if err := s.end(ctx, txn); err != nil {
 				return err
 			}
 		}
@@ -188,21 +196,22 @@ func (s *publishing) finish(ctx context.Context, st *step) error {
 	if err := s.position.Pass(st.event); err != nil {
 		return supervise.Permanent(err)
 	}
-	s.numbers = *st.numbers
 	s.moved, s.headAt = true, st.event.CommitMicros
 	return nil
 }
 
 // end publishes the END record of a transaction that published changes, or was
 // a canary's, and counts.
-func (s *publishing) end(ctx context.Context, txn *transaction, numbers stamper) error {
-	stamp := txn.source.Stamp
+func (s *publishing) end(ctx context.Context, txn *transaction) error {
+	stamp, numbers := txn.source.Stamp, &s.numbers
 	if !txn.stamped {
 		// An unmarked canary: it is told as local, without using up a seq.
 		stamp = change.Stamp{Origin: numbers.region, HLC: numbers.hlc, Seen: numbers.seen}
 	}
 	s.published.add(txn)
-	return s.publisher.produce(ctx, s.spine.record(txn, stamp, s.tail.NowMicros))
+	r := s.spine.record(txn, stamp, s.tail.NowMicros)
+	r.Timestamp = s.now
+	return s.lot.produce(ctx, r)
 }
 
 // overdue reports whether the open Kafka transaction must be committed though

@@ -83,15 +83,18 @@ func (p *publisher) admin() *kadm.Client { return kadm.NewClient(p.client) }
 // and given back for each, it would cost as much as encoding them.
 type lot struct {
 	publisher *publisher
-	left      atomic.Int64
 	size      int64
+	left      atomic.Int64             // records that Kafka doesn't have yet
+	places    int64                    // records not yet produced
+	done      func(*kgo.Record, error) // produced: made once, not for each record
 }
 
 // reserve waits for room for so many records of so many bytes in all.
 func (p *publisher) reserve(ctx context.Context, records int, bytes int64) (*lot, error) {
 	const overhead = 100 // of each record
-	l := &lot{publisher: p, size: min(bytes+int64(records)*overhead, maxInFlight)}
-	l.left.Store(int64(records))
+	l := &lot{publisher: p, size: min(bytes+int64(records)*overhead, maxInFlight), places: int64(records)}
+	l.left.Store(l.places)
+	l.done = l.produced
 	if err := p.inFlight.Acquire(ctx, l.size); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -101,7 +104,39 @@ func (p *publisher) reserve(ctx context.Context, records int, bytes int64) (*lot
 // produce adds a record of the lot to the open transaction, opening one if none
 // is.
 func (l *lot) produce(ctx context.Context, r *kgo.Record) error {
-	p := l.publisher
+	if err := l.publisher.add(ctx, r, l.done); err != nil {
+		return err
+	}
+	l.places--
+	return nil
+}
+
+func (l *lot) produced(r *kgo.Record, err error) {
+	l.give(1)
+	l.publisher.produced(r, err)
+}
+
+// close gives back the places of records that don't come after all.
+func (l *lot) close() {
+	if l.places > 0 {
+		l.give(l.places)
+	}
+}
+
+func (l *lot) give(records int64) {
+	if l.left.Add(-records) == 0 {
+		l.publisher.inFlight.Release(l.size)
+	}
+}
+
+// produce adds a record by itself: a position, a statement, a heartbeat. It
+// waits for no room: a lot may have all of it whose other records come later.
+func (p *publisher) produce(ctx context.Context, r *kgo.Record) error {
+	return p.add(ctx, r, p.produced)
+}
+
+// add adds a record to the open transaction, opening one if none is.
+func (p *publisher) add(ctx context.Context, r *kgo.Record, done func(*kgo.Record, error)) error {
 	if !p.open {
 		if err := p.client.BeginTransaction(); err != nil {
 			return fmt.Errorf("beginning kafka transaction: %w", explain(err))
@@ -112,28 +147,16 @@ func (l *lot) produce(ctx context.Context, r *kgo.Record) error {
 		return *failed
 	}
 	p.bytes += int64(len(r.Key) + len(r.Value))
-	p.client.Produce(ctx, r, l.produced)
+	p.client.Produce(ctx, r, done)
 	return nil
 }
 
-func (l *lot) produced(r *kgo.Record, err error) {
-	if l.left.Add(-1) == 0 {
-		l.publisher.inFlight.Release(l.size)
-	}
+func (p *publisher) produced(r *kgo.Record, err error) {
 	if err == nil {
 		return
 	}
 	err = fmt.Errorf("publishing to topic %s: %w", r.Topic, explain(err))
-	l.publisher.failed.CompareAndSwap(nil, &err)
-}
-
-// produce adds a record by itself.
-func (p *publisher) produce(ctx context.Context, r *kgo.Record) error {
-	l, err := p.reserve(ctx, 1, int64(len(r.Key)+len(r.Value)))
-	if err != nil {
-		return err
-	}
-	return l.produce(ctx, r)
+	p.failed.CompareAndSwap(nil, &err)
 }
 
 // commit makes all that was produced visible, at once.

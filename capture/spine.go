@@ -33,12 +33,16 @@ func newSpine(ctx context.Context, admin *kadm.Client, kafka config.Kafka, regio
 	return s, err
 }
 
+// usualEnd is the room of an END record, in bytes. A longer one, of many tables,
+// is still small beside its changes.
+const usualEnd = 256
+
 // record makes the END record of a transaction and sets the counts of its
 // tables back.
 func (s *spine) record(txn *transaction, stamp change.Stamp, nowMicros int64) *kgo.Record {
 	end := &s.end
 	end.ID, end.Events, end.Stamp, end.Canary = txn.gtid, txn.total, stamp, txn.canary
-	end.CommitMicros, end.Millis = txn.commit.UnixMicro(), nowMicros/1000
+	end.CommitMicros, end.Millis = txn.source.TsMicros, nowMicros/1000
 	end.Collections, end.Partitions = end.Collections[:0], end.Partitions[:0]
 	for _, t := range txn.tables {
 		end.Collections = append(end.Collections, schemas.CollectionCount{Name: t.collection, Count: t.rows})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"duplex/capture/binlog"
 	"duplex/queue"
@@ -21,6 +22,8 @@ type stamping struct {
 	stamper stamper
 	tables  tables
 	out     *pipeline
+
+	transactions transactions
 	// busy is set while events are neither in the queue nor in the pipeline.
 	busy atomic.Bool
 
@@ -60,8 +63,11 @@ func (s *stamping) add(ctx context.Context, ev *binlog.Event) error {
 	}
 	st := s.step(ctx, ev)
 	s.next.steps = append(s.next.steps, st)
-	if st.rows != nil {
+	switch {
+	case st.rows != nil:
 		s.next.bytes += int64(len(st.rows.Images))
+	case st.kind == binlog.Commit && st.txn != nil:
+		s.next.ends++
 	}
 	if s.next.full() || st.err != nil {
 		return s.flush(ctx)
@@ -86,27 +92,26 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 	st := step{kind: ev.Kind}
 	switch ev.Kind {
 	case binlog.Begin:
-		s.txn = begin(ev)
+		s.txn = s.transactions.begin(ev)
 	case binlog.Marker:
 		if ev.Mark.Origin == s.stamper.region {
 			st.err = supervise.Permanent(fmt.Errorf("transaction %s is marked as coming from %s itself: an applier of this region wrote here; mend: give each process file its own region id and database", s.txn.gtid, ev.Mark.Origin))
 			break
 		}
 		s.txn.marked = true
-		s.txn.stamp(s.stamper.applied(ev.Mark.Origin, ev.Mark.Seq, ev.Mark.HLC))
+		s.transactions.stamp(s.txn, s.stamper.applied(ev.Mark.Origin, ev.Mark.Seq, ev.Mark.HLC))
 	case binlog.Canary:
 		s.txn.canary = ev.Mark.Token
 	case binlog.Rows:
 		if !s.txn.stamped {
-			s.txn.stamp(s.stamper.local(s.txn.commit))
+			s.transactions.stamp(s.txn, s.stamper.local(time.UnixMicro(s.txn.source.TsMicros)))
 		}
 		st.rows = ev.Rows
 		if st.table, st.err = s.tables.of(ctx, ev.Rows.Table); st.err != nil {
 			st.err = fmt.Errorf("transaction %s at %s:%d: %w", s.txn.gtid, ev.Rows.File, ev.Rows.Pos, st.err)
 		}
 	case binlog.Commit:
-		numbers := s.stamper
-		st.event, st.numbers = ev, &numbers
+		st.event = ev
 		st.txn, s.txn = s.txn, nil
 		return st
 	case binlog.DDL, binlog.Unread:

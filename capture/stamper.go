@@ -23,6 +23,15 @@ func (s *stamper) local(commit time.Time) change.Stamp {
 	return change.Stamp{Origin: s.region, Seq: s.seq, HLC: s.hlc, Seen: s.seen}
 }
 
+// pass brings s to where the stamper is that gave the stamp, if it gave no
+// other meanwhile.
+func (s *stamper) pass(stamp change.Stamp) {
+	if stamp.Origin == s.region {
+		s.seq = stamp.Seq
+	}
+	s.hlc, s.seen = max(s.hlc, stamp.HLC), stamp.Seen
+}
+
 // applied stamps a transaction that apply wrote for another region, as its
 // marker says. All local transactions after it have seen it.
 func (s *stamper) applied(origin change.Region, seq change.Seq, hlc change.HLC) change.Stamp {

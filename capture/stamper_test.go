@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -10,10 +11,16 @@ import (
 )
 
 // Whatever the clock does and whatever was applied: local stamps have seqs
-// without a hole, and an hlc above everything that the region had before.
+// without a hole, and an hlc above everything that the region had before. Who
+// follows the stamps alone knows the same.
 func TestLocalStampsGrow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := stamper{region: "east"}
+		s, behind := stamper{region: "east"}, stamper{region: "east"}
+		follow := func(stamp change.Stamp) {
+			if behind.pass(stamp); behind.seq != s.seq || behind.hlc != s.hlc || !slices.Equal(behind.seen, s.seen) {
+				t.Fatalf("after %+v the one that follows is at %+v, not %+v", stamp, behind, s)
+			}
+		}
 		var last change.Stamp
 		var top change.HLC
 		seen := map[change.Region]change.Seq{}
@@ -26,11 +33,13 @@ func TestLocalStampsGrow(t *testing.T) {
 				if got.Origin != origin || got.Seq != seq || got.HLC != hlc {
 					t.Fatalf("applied(%s, %d, %d) gave %v", origin, seq, hlc, got)
 				}
+				follow(got)
 				top, seen[origin] = max(top, hlc), max(seen[origin], seq)
 				continue
 			}
 			commit := time.UnixMicro(rapid.Int64Range(0, 1<<50).Draw(t, "commit"))
 			got := s.local(commit)
+			follow(got)
 			if got.Seq != last.Seq+1 {
 				t.Fatalf("seq %d after %d", got.Seq, last.Seq)
 			}

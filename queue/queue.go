@@ -29,29 +29,36 @@ func New[T any](limit int64) *Queue[T] {
 // Put adds an item of the given size, waiting for room. It fails only when ctx
 // ends, with its cause.
 func (q *Queue[T]) Put(ctx context.Context, item T, size int64) error {
-	for !q.tryPut(item, size) {
+	for {
+		first, ok := q.tryPut(item, size)
+		switch {
+		case first: // of those after it the consumer knows
+			select {
+			case q.filled <- struct{}{}:
+			default:
+			}
+			return nil
+		case ok:
+			return nil
+		}
 		select {
 		case <-q.drained:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	select {
-	case q.filled <- struct{}{}:
-	default:
-	}
-	return nil
 }
 
-func (q *Queue[T]) tryPut(item T, size int64) bool {
+// tryPut puts the item if there is room, and reports whether it is the first.
+func (q *Queue[T]) tryPut(item T, size int64) (first, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.bytes > 0 && q.bytes+size > q.limit {
-		return false
+		return false, false
 	}
 	q.items = append(q.items, item)
 	q.bytes += size
-	return true
+	return len(q.items) == 1, true
 }
 
 // Filled receives when items may have been put since the last Take.

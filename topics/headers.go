@@ -25,20 +25,30 @@ const (
 	HeaderExact = "exact"
 )
 
+// HeaderCount is how many headers every change has.
+const HeaderCount = 3
+
 // Headers returns the headers of every change of one transaction. The slice
 // may be shared by all its records.
 func Headers(s change.Stamp) []kgo.RecordHeader {
-	const digits = 20
-	text := append(make([]byte, 0, len(s.Origin)+2*digits), s.Origin...) // of all three: there is a set for each transaction
+	headers, _ := AppendHeaders(nil, nil, s)
+	return headers
+}
+
+// AppendHeaders appends the headers of every change of one transaction to dst
+// and their text to text, which the headers go on pointing into.
+func AppendHeaders(dst []kgo.RecordHeader, text []byte, s change.Stamp) ([]kgo.RecordHeader, []byte) {
+	from := len(text)
+	text = append(text, s.Origin...)
 	origin := len(text)
 	text = strconv.AppendInt(text, int64(s.Seq), 10)
 	seq := len(text)
 	text = strconv.AppendInt(text, int64(s.HLC), 10)
-	return []kgo.RecordHeader{
-		{Key: HeaderOrigin, Value: text[:origin:origin]},
-		{Key: HeaderSeq, Value: text[origin:seq:seq]},
-		{Key: HeaderHLC, Value: text[seq:]},
-	}
+	return append(dst,
+		kgo.RecordHeader{Key: HeaderOrigin, Value: text[from:origin:origin]},
+		kgo.RecordHeader{Key: HeaderSeq, Value: text[origin:seq:seq]},
+		kgo.RecordHeader{Key: HeaderHLC, Value: text[seq:len(text):len(text)]},
+	), text
 }
 
 // Origin reads what every reader needs of a change's headers. The error tells

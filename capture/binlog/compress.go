@@ -150,7 +150,7 @@ func (s *stream) inner() ([]byte, error) {
 	case size > s.handler.limit:
 		return nil, s.tooLarge(h.kind(), size)
 	}
-	return readRest(&h, s.zstd, func(_ replication.EventType, size int) []byte { return make([]byte, size) })
+	return readRest(&h, s.zstd)
 }
 
 // endOfPayload reads what the decompressor left and verifies the checksum.

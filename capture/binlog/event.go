@@ -34,26 +34,29 @@ const (
 
 // Event is one step of the binlog that matters to capture.
 type Event struct {
-	Kind Kind
-	// GTID and CommitMicros (Unix µs) are set on Begin and Commit.
-	GTID         GTID
-	CommitMicros int64
-	ServerID     uint32
+	Kind     Kind
+	ServerID uint32
 	// Thread is set on Begin: the id of the session that began the transaction,
 	// 0 where the binlog doesn't tell.
 	Thread uint32
-	// Mark is set on Marker and Canary.
-	Mark Mark
-	// Rows is set on Rows.
+	// GTID and CommitMicros (Unix µs) are set on Begin and Commit.
+	GTID         GTID
+	CommitMicros int64
+	// Mark is set on Marker and Canary, Rows on Rows, Logged on DDL and Unread.
+	Mark *Mark
 	Rows *RowsEvent
-	// undecided is set on Commit; see Position.Pass.
-	undecided undecided
-	// Schema and Statement are set on DDL and Unread, Escapes on DDL, and where
-	// in the binlog the statement begins.
+	*Logged
+	// undecided is set on Commit, nil for nothing; see Position.Pass.
+	undecided *undecided
+}
+
+// Logged is a statement in the binlog. Of an Unread only the statement is set.
+type Logged struct {
 	Schema, Statement string
-	File              string
-	Pos               uint64
-	Escapes           Escapes
+	// File and Pos are where it begins in the binlog.
+	File    string
+	Pos     uint64
+	Escapes Escapes
 }
 
 // Escapes says what a backslash means in the quoted texts of a statement.
@@ -90,9 +93,13 @@ type RowsEvent struct {
 
 // Size returns the bytes that the event keeps alive.
 func (e *Event) Size() int64 {
-	const fixed = 400
-	if e.Rows == nil {
+	const fixed = 240
+	switch {
+	case e.Rows != nil:
+		return fixed + int64(len(e.Rows.Images))
+	case e.Logged != nil:
 		return fixed + int64(len(e.Statement))
+	default:
+		return fixed
 	}
-	return fixed + int64(len(e.Rows.Images))
 }

@@ -111,7 +111,7 @@ func FuzzPosition(f *testing.F) {
 			if engine == "mysql" {
 				g = GTID{sid: [16]byte{1}, number: 7}
 			}
-			if err := p.Pass(&Event{GTID: g, undecided: undecided{prepared: []GTID{g}}}); err != nil {
+			if err := p.Pass(&Event{GTID: g, undecided: &undecided{prepared: []GTID{g}}}); err != nil {
 				t.Fatal(err)
 			}
 			if engine == "mysql" && strings.Contains(p.String(), g.String()) {

@@ -29,8 +29,9 @@ type handler struct {
 	// Of the event being handled: its place.
 	file string
 	at   uint64
-	// spare are events not yet handed out. They are made many at once.
-	spare []rowsSlot
+	// These are not yet handed out. They are made many at once.
+	spareEvents []Event
+	spareRows   []RowsEvent
 }
 
 // transaction is what is known of the transaction being read.
@@ -54,18 +55,31 @@ func newHandler(cfg Config, emit func(*Event) error) *handler {
 	return &handler{cfg: cfg, emit: emit, tables: map[uint64]*TableVersion{}, cache: map[string]*knownVersion{}, xa: newPrepares(), limit: maxEvent}
 }
 
-// rowsSlot is memory for an event and its rows.
-type rowsSlot struct {
-	event Event
-	rows  RowsEvent
+// slabEvents is how many events are made at once. While one of them is in use
+// none is freed, so that of large rows is made alone.
+const slabEvents = 64
+
+func (h *handler) newEvent() *Event {
+	if len(h.spareEvents) == 0 {
+		h.spareEvents = make([]Event, slabEvents)
+	}
+	e := &h.spareEvents[0]
+	h.spareEvents = h.spareEvents[1:]
+	return e
 }
 
-func (h *handler) newSlot() *rowsSlot {
-	if len(h.spare) == 0 {
-		h.spare = make([]rowsSlot, 32)
+// newRows makes the event of row images of size bytes.
+func (h *handler) newRows(size int) *Event {
+	const large = slabBytes / 4
+	if size > large {
+		return &Event{Kind: Rows, Rows: new(RowsEvent)}
 	}
-	e := &h.spare[0]
-	h.spare = h.spare[1:]
+	if len(h.spareRows) == 0 {
+		h.spareRows = make([]RowsEvent, slabEvents)
+	}
+	e := h.newEvent()
+	e.Kind, e.Rows = Rows, &h.spareRows[0]
+	h.spareRows = h.spareRows[1:]
 	return e
 }
 
@@ -242,13 +256,11 @@ func (h *handler) rows(ev rowsHeader) error {
 			return refuse("table %s: the compressed rows of transaction %s can't be read: %v; mend: see the server's error log; %s", version.Table, h.txn.gtid, err, beginAnew)
 		}
 	}
-	made := h.newSlot()
-	made.event.Kind, made.event.Rows = Rows, &made.rows
-	made.rows = RowsEvent{
+	rows := h.newRows(len(ev.images))
+	*rows.Rows = RowsEvent{
 		Table: version, Op: op, Images: ev.images, Present: ev.present, PresentAfter: ev.presentAfter,
 		File: h.file, Pos: h.at,
 	}
-	rows := &made.event
 	h.txn.captured = true
 	if h.txn.xa != nil && h.txn.xa.outcome == nil {
 		h.xa.hold(h.txn.xa, rows)
@@ -304,8 +316,8 @@ func (h *handler) event(kind Kind) *Event {
 	if h.txn.xa != nil && h.txn.xa.outcome != nil {
 		return h.txn.xa.outcome.event(kind)
 	}
-	e := &h.newSlot().event
-	*e = Event{Kind: kind, GTID: h.txn.gtid, CommitMicros: h.txn.commitMicros, ServerID: h.txn.serverID, Thread: h.txn.thread}
+	e := h.newEvent()
+	e.Kind, e.GTID, e.CommitMicros, e.ServerID, e.Thread = kind, h.txn.gtid, h.txn.commitMicros, h.txn.serverID, h.txn.thread
 	return e
 }
 
@@ -336,7 +348,7 @@ func (h *handler) control(ev *replication.RowsEvent) error {
 	if err := h.beginOnce(); err != nil {
 		return err
 	}
-	return h.emit(&Event{Kind: kind, Mark: mark})
+	return h.emit(&Event{Kind: kind, Mark: &mark})
 }
 
 // readMark reads the last row image of the event: of an update, what the row
@@ -422,8 +434,10 @@ func (h *handler) loggedAsStatement(schema, verb string) error {
 func (h *handler) ddl(statement *replication.QueryEvent) error {
 	if !h.txn.passed {
 		ev := h.event(DDL)
-		ev.Schema, ev.Statement, ev.Escapes = string(statement.Schema), string(statement.Query), escapesOf(statement.StatusVars)
-		ev.File, ev.Pos = h.file, h.at
+		ev.Logged = &Logged{
+			Schema: string(statement.Schema), Statement: string(statement.Query), File: h.file, Pos: h.at,
+			Escapes: escapesOf(statement.StatusVars),
+		}
 		if err := h.emit(ev); err != nil {
 			return err
 		}

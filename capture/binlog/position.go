@@ -25,6 +25,11 @@ type Position struct {
 	engine string
 	set    mysql.GTIDSet // prepared transactions included
 	undecided
+
+	// grows is the last interval of newest's server and tag, where the next
+	// transaction nearly always belongs (MySQL); nil if not known.
+	grows  *mysql.Interval
+	newest GTID
 }
 
 // undecided is what a position says of prepared transactions. It is never
@@ -83,11 +88,20 @@ func (p *Position) String() string {
 
 // Pass records that the transaction that ev commits was read to its end.
 func (p *Position) Pass(ev *Event) error {
-	p.undecided = ev.undecided
+	p.undecided = undecided{}
+	if ev.undecided != nil {
+		p.undecided = *ev.undecided
+	}
 	g := ev.GTID
+	if p.grows != nil && g.number == p.grows.Stop && g.sid == p.newest.sid && g.tag == p.newest.tag {
+		p.grows.Stop++
+		return nil
+	}
 	switch set := p.set.(type) {
 	case *mysql.MysqlGTIDSet:
 		set.AddGTIDWithTag(g.sid, g.tag, g.number)
+		intervals := (*set)[g.sid][g.tag]
+		p.newest, p.grows = g, &intervals[len(intervals)-1]
 		return nil
 	case *mysql.MariadbGTIDSet:
 		set.Sets[g.domain] = &mysql.MariadbGTID{DomainID: g.domain, ServerID: g.server, SequenceNumber: uint64(g.number)}
@@ -98,7 +112,7 @@ func (p *Position) Pass(ev *Event) error {
 }
 
 func (p *Position) clone() *Position {
-	return &Position{p.engine, p.set.Clone(), p.undecided}
+	return &Position{engine: p.engine, set: p.set.Clone(), undecided: p.undecided}
 }
 
 // start is what to ask the server to begin after.
@@ -181,11 +195,15 @@ func (g GTID) isMariaDB() bool { return g.sid == uuid.Nil }
 // String returns the id as the server prints it: uuid:7, uuid:tag:7, or
 // MariaDB's 0-1-7.
 func (g GTID) String() string {
+	return string(g.Append(make([]byte, 0, 64)))
+}
+
+// Append appends what String returns.
+func (g GTID) Append(b []byte) []byte {
 	if g.isMariaDB() {
-		return fmt.Sprintf("%d-%d-%d", g.domain, g.server, g.number)
+		return fmt.Appendf(b, "%d-%d-%d", g.domain, g.server, g.number)
 	}
-	b := make([]byte, 0, 64) // made for every transaction: Sprintf is slow
-	from := 0
+	from := 0 // made for every transaction: Sprintf is slow
 	for i, to := range [...]int{4, 6, 8, 10, 16} {
 		if i > 0 {
 			b = append(b, '-')
@@ -196,5 +214,5 @@ func (g GTID) String() string {
 	if tag := g.tag.String(); tag != "" {
 		b = append(append(b, ':'), tag...)
 	}
-	return string(strconv.AppendInt(append(b, ':'), g.number, 10))
+	return strconv.AppendInt(append(b, ':'), g.number, 10)
 }

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,27 +30,23 @@ type stream struct {
 	file string
 	next uint64                // position after the last event, in the file
 	kind replication.EventType // of the event being decoded
-	slab []byte                // where the next events are read to
-	// scratch holds a TABLE_MAP event: nearly always it is one that came before.
-	scratch []byte
+	slab []byte                // room for the next events
 }
 
 const slabBytes = 64 << 10
 
-// buffer returns room for an event. That of rows must last: images are decoded
-// by others, later.
-func (s *stream) buffer(kind replication.EventType, size int) []byte {
-	switch {
-	case kind == replication.TABLE_MAP_EVENT:
-		s.scratch = slices.Grow(s.scratch[:0], size)[:size]
-		return s.scratch
+// keep copies an event to where it lasts: row images are decoded by others,
+// later.
+func (s *stream) keep(raw []byte) []byte {
+	switch size := len(raw); {
 	case size > slabBytes/4:
-		return make([]byte, size)
+		return bytes.Clone(raw)
 	case size > len(s.slab):
 		s.slab = make([]byte, slabBytes)
 	}
-	b := s.slab[:size:size]
-	s.slab = s.slab[size:]
+	b := s.slab[:len(raw):len(raw)]
+	s.slab = s.slab[len(raw):]
+	copy(b, raw)
 	return b
 }
 
@@ -79,6 +76,10 @@ func (s *stream) packet() error {
 	p := s.dump.packets
 	if err := p.next(); err != nil {
 		return noEOF(err)
+	}
+	if packet, ok := p.whole(); ok && s.isUsual(packet) {
+		p.pass()
+		return s.usual(packet[1:])
 	}
 	var status [1]byte
 	if _, err := io.ReadFull(p, status[:]); err != nil {
@@ -113,6 +114,31 @@ func (h *header) kind() replication.EventType { return replication.EventType(h[4
 func (h *header) size() uint32                { return binary.LittleEndian.Uint32(h[9:]) }
 func (h *header) end() uint32                 { return binary.LittleEndian.Uint32(h[13:]) }
 func (h *header) flags() uint16               { return binary.LittleEndian.Uint16(h[17:]) }
+
+// isUsual reports whether a packet is an event of the size that it says and not
+// a compressed transaction, as nearly all are.
+func (s *stream) isUsual(packet []byte) bool {
+	if len(packet) < 1+replication.EventHeaderSize || packet[0] != mysql.OK_HEADER {
+		return false
+	}
+	h := (*header)(packet[1:])
+	return uint64(h.size()) == uint64(len(packet)-1) && h.size() <= s.handler.limit && h.kind() != replication.TRANSACTION_PAYLOAD_EVENT
+}
+
+// usual handles an event where the connection's buffer has it: only what must
+// last is copied.
+func (s *stream) usual(raw []byte) error {
+	h := (*header)(raw)
+	at := s.place(h)
+	raw, err := s.check(raw)
+	if err == nil {
+		if !isBrief(h.kind()) {
+			raw = s.keep(raw)
+		}
+		err = s.decode(raw, at)
+	}
+	return s.at(at, err)
+}
 
 // event reads an event that fills the rest of r.
 func (s *stream) event(r io.Reader) error {
@@ -154,6 +180,9 @@ func (s *stream) place(h *header) uint64 {
 
 // at adds where an event stands to what is wrong with it.
 func (s *stream) at(place uint64, err error) error {
+	if err == nil {
+		return nil
+	}
 	var refused *RefusedError
 	var unsupported *UnsupportedError
 	if errors.As(err, &refused) || errors.As(err, &unsupported) {
@@ -171,7 +200,7 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 	case size > s.handler.limit:
 		return nil, s.tooLarge(h.kind(), size)
 	}
-	raw, err := readRest(h, r, s.buffer)
+	raw, err := readRest(h, r)
 	if s.isShort(err) {
 		return nil, s.corrupt(h.kind(), "it is shorter than it says")
 	}
@@ -190,11 +219,11 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 
 // readRest reads the rest of an event of the size that its header says. What it
 // allocates grows with what comes.
-func readRest(h *header, r io.Reader, room func(replication.EventType, int) []byte) ([]byte, error) {
+func readRest(h *header, r io.Reader) ([]byte, error) {
 	const first = slabBytes
 	size := int(h.size())
 	if size <= first {
-		raw := room(h.kind(), size)
+		raw := make([]byte, size)
 		copy(raw, h[:])
 		_, err := io.ReadFull(r, raw[replication.EventHeaderSize:])
 		return raw, noEOF(err)
@@ -278,7 +307,6 @@ func (s *stream) decode(raw []byte, at uint64) error {
 		if s.handler.knownTableMap(raw) {
 			return nil
 		}
-		raw = slices.Clone(raw) // the buffer is used again, and the version made of it keeps parts
 	case isRows(s.kind):
 		rows, err := readRows(s.kind, raw[replication.EventHeaderSize:])
 		if err != nil {
@@ -295,6 +323,9 @@ func (s *stream) decode(raw []byte, at uint64) error {
 	}
 	if done, err := s.bracket(raw); done || err != nil {
 		return err
+	}
+	if isBrief(s.kind) {
+		raw = bytes.Clone(raw) // what is made of it keeps parts
 	}
 	ev, err := s.parse(raw)
 	if err != nil {
@@ -317,6 +348,17 @@ func isNeedless(kind replication.EventType) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// isBrief tells events that are done with at once: those around the rows of
+// every transaction.
+func isBrief(kind replication.EventType) bool {
+	switch kind {
+	case replication.TABLE_MAP_EVENT, replication.GTID_EVENT, replication.QUERY_EVENT, replication.XID_EVENT:
+		return true
+	default:
+		return isNeedless(kind)
 	}
 }
 

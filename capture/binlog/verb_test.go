@@ -137,7 +137,7 @@ func TestControlRows(t *testing.T) {
 		}
 		switch {
 		case tt.kind == 0 && len(got) == 0:
-		case len(got) != 2 || got[0].Kind != Begin || got[1].Kind != tt.kind || got[1].Mark != want:
+		case len(got) != 2 || got[0].Kind != Begin || got[1].Kind != tt.kind || *got[1].Mark != want:
 			t.Errorf("%s: events %v", tt.name, got)
 		}
 	}

@@ -158,13 +158,14 @@ type packets struct {
 	left     int  // bytes of the frame not read yet
 	more     bool // another frame of the packet follows
 	failed   error
+	header   [4]byte
 }
 
 const maxFrame = 1<<24 - 1
 
 // next begins the next packet. The one before must have been read to its end.
 func (p *packets) next() error {
-	var header [4]byte
+	header := &p.header
 	if _, err := io.ReadFull(p.r, header[:]); err != nil {
 		p.failed = err
 		return err
@@ -176,6 +177,22 @@ func (p *packets) next() error {
 	}
 	p.sequence++
 	return nil
+}
+
+// whole returns the packet that next began, which isn't read yet, if it fits
+// the buffer. It is lost with the next reading.
+func (p *packets) whole() (packet []byte, ok bool) {
+	if p.more || p.left > p.r.Size() {
+		return nil, false
+	}
+	packet, err := p.r.Peek(p.left)
+	return packet, err == nil // the error comes again
+}
+
+// pass passes over what whole returned.
+func (p *packets) pass() {
+	_, _ = p.r.Discard(p.left) // all of it is in the buffer
+	p.left = 0
 }
 
 // Read reads from the packet; io.EOF is its end.

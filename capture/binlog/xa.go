@@ -76,7 +76,7 @@ type prepares struct {
 	decided           map[GTID]bool    // XA COMMITs whose rows have gone on
 
 	changed bool // what the position says of them, since now was made
-	now     undecided
+	now     *undecided
 }
 
 func newPrepares() prepares {
@@ -91,7 +91,7 @@ func (x *prepares) resume(at *Position, outcomes map[GTID]outcome) {
 	for domain := range at.domains() {
 		x.last[domain] = at.last(domain)
 	}
-	for _, g := range at.undecided.from {
+	for _, g := range at.from {
 		x.from[g.domain], x.until[g.domain], x.last[g.domain] = g, at.last(g.domain), g
 	}
 }
@@ -175,12 +175,11 @@ func (x *prepares) read(g GTID) {
 }
 
 // undecided is what the position says at present.
-func (x *prepares) undecided() undecided {
+func (x *prepares) undecided() *undecided {
 	if !x.changed {
 		return x.now
 	}
-	x.changed, x.now = false, undecided{}
-	x.now.prepared = slices.Clone(x.again)
+	x.changed, x.now = false, &undecided{prepared: slices.Clone(x.again)}
 	domains := map[uint32]GTID{}
 	maps.Copy(domains, x.from)
 	for _, p := range x.order {
@@ -227,7 +226,7 @@ func (h *handler) xaCommit(statement string, p *prepared) error {
 	case h.txn.passed:
 	case p == nil:
 		ev := h.event(Unread)
-		ev.Statement = statement
+		ev.Logged = &Logged{Statement: statement}
 		if err := h.emit(ev); err != nil {
 			return err
 		}
