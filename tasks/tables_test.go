@@ -81,11 +81,11 @@ func TestGlobTakesNoExponentialTime(t *testing.T) {
 }
 
 func TestMatchIn(t *testing.T) {
-	tables, err := NewTables([]string{"shop.*", "crm.customer", "tmp_?.*"}, []string{"tmp_1.*", "tmp_2.x*"})
+	tables, err := NewTables([]string{"shop.*", "crm.customer", "tmp_?.*", "dup*.*"}, []string{"tmp_1.*", "tmp_2.x*"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for db, want := range map[string]bool{"shop": true, "crm": true, "other": false, "duplex": false, "tmp_1": false, "tmp_2": true} {
+	for db, want := range map[string]bool{"shop": true, "crm": true, "other": false, "duplex": false, "duplicates": true, "tmp_1": false, "tmp_2": true} {
 		if got := tables.MatchIn(db); got != want {
 			t.Errorf("database %s may hold a covered table: %t, want %t", db, got, want)
 		}
