@@ -2,6 +2,7 @@ package compat_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -80,6 +81,53 @@ func TestReadersResolveSchemas(t *testing.T) {
 	}
 	c = startWith(t, m, "grows", services.registry.URL())
 	wait(5)
+}
+
+// TestFullCompatibility: under mode FULL what old readers can't read stops
+// capture too, though new readers could read the old. What precedes it is
+// published, nothing of it or after it is, until the mode allows it.
+func TestFullCompatibility(t *testing.T) {
+	services.start(t)
+	m := bed.SharedMySQL(t, "mysql80", "source")
+	exec(t, m, "CREATE DATABASE shop", "CREATE TABLE shop.full_ (id INT PRIMARY KEY, a INT)", "CREATE TABLE shop.other (id INT PRIMARY KEY)")
+	registry, err := sr.NewClient(sr.URLs(services.registry.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const subject = "fulls.shop.full_-value"
+	mode := func(level sr.CompatibilityLevel) {
+		t.Helper()
+		if set := registry.SetCompatibility(t.Context(), sr.SetCompatibility{Level: level}, subject); set[0].Err != nil {
+			t.Fatal(set[0].Err)
+		}
+	}
+	mode(sr.CompatFull)
+	c := startWith(t, m, "fulls", services.registry.URL())
+	r := newReader(t)
+	published := func(table string, want int) error {
+		if n := len(r.read("fulls.shop." + table)); n != want {
+			return fmt.Errorf("%d records of %s, not %d; capture: %s", n, table, want, c.capture.Status().Error)
+		}
+		return nil
+	}
+	exec(t, m, "INSERT INTO shop.full_ VALUES (1, 1)", "ALTER TABLE shop.full_ ADD COLUMN b INT", "INSERT INTO shop.full_ VALUES (2, 2, 2)",
+		"INSERT INTO shop.other VALUES (1)", "ALTER TABLE shop.full_ MODIFY COLUMN a BIGINT", "INSERT INTO shop.full_ VALUES (3, 5000000000, 3)", "INSERT INTO shop.other VALUES (2)")
+	eventually(t, func() error {
+		s := c.capture.Status()
+		for _, want := range []string{"shop.full_", "409", `{"compatibility":"NONE"}`, "/config/" + subject, "transaction "} {
+			if s.State != supervise.Stopped || !strings.Contains(s.Error, want) {
+				return fmt.Errorf("capture is %s and lacks %q: %s", s.State, want, s.Error)
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(published("full_", 2), published("other", 1)); err != nil {
+		t.Error(err)
+	}
+	c.end()
+	mode(sr.CompatBackward) // which takes a wider type
+	c = startWith(t, m, "fulls", services.registry.URL())
+	eventually(t, func() error { return errors.Join(published("full_", 3), published("other", 2)) })
 }
 
 // resolved reads a record by a schema of the reader's own and returns the row.
