@@ -79,13 +79,13 @@ func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect)
 		return cols
 	}
 	if target.Versioned {
-		problems = append(problems, fmt.Errorf("it is system-versioned here, and what the origin keeps of the history can't be written: ALTER TABLE %s DROP SYSTEM VERSIONING, in every region", qualified(target)))
+		problems = append(problems, fmt.Errorf("it is system-versioned here, and what the origin keeps of the history can't be written; mend: ALTER TABLE %s DROP SYSTEM VERSIONING, in every region", qualified(target)))
 	}
 	b.row = bind(value)
 	problems = append(problems, b.checkMissing(value)...)
 	for _, u := range target.Unique {
 		if u.Name == "PRIMARY" { // so a primary key over a prefix is told
-			problems = append(problems, fmt.Errorf("the primary key has a prefix of a column, so two rows may be one to it: ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (...) over whole columns", qualified(target)))
+			problems = append(problems, fmt.Errorf("the primary key has a prefix of a column, so two rows may be one to it; mend: ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (...) over whole columns", qualified(target)))
 		}
 	}
 	if err := checkKey(value, key, target); err != nil {
@@ -109,8 +109,8 @@ func (b *Binder) checkMissing(value *schemas.Record) (problems []error) {
 	for i := range b.table.Columns {
 		c := &b.table.Columns[i]
 		if value.Field(c.Name) < 0 && !c.Nullable && !c.Generated && !c.Default {
-			problems = append(problems, fmt.Errorf("column %s is NOT NULL without default and the origin's table lacks it: "+
-				"ALTER TABLE %s ALTER COLUMN %s SET DEFAULT ..., or add the column in the origin", quote(c.Name), qualified(b.table), quote(c.Name)))
+			problems = append(problems, fmt.Errorf("column %s is NOT NULL without default and the origin's table lacks it; "+
+				"mend: ALTER TABLE %s ALTER COLUMN %s SET DEFAULT ..., or add the column in the origin", quote(c.Name), qualified(b.table), quote(c.Name)))
 		}
 	}
 	return problems
@@ -137,7 +137,7 @@ func checkKey(value, key *schemas.Record, target *schemas.Table) error {
 	}
 	theirs := names(len(key.Fields), func(i int) string { return key.Fields[i].Name })
 	ours := names(len(target.Key), func(i int) string { return target.Columns[target.Key[i]].Name })
-	return fmt.Errorf("the origin's primary key is (%s), here it is (%s): ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (%s)",
+	return fmt.Errorf("the origin's primary key is (%s), here it is (%s); mend: ALTER TABLE %s DROP PRIMARY KEY, ADD PRIMARY KEY (%s)",
 		theirs, ours, qualified(target), theirs)
 }
 

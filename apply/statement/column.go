@@ -53,7 +53,7 @@ const (
 func bindColumn(f *schemas.Field, target *schemas.Table, dialect Dialect) (column, error) {
 	at := target.Column(f.Name)
 	if at < 0 {
-		return column{}, fmt.Errorf("column %s is missing: ALTER TABLE %s ADD COLUMN %s %s", quote(f.Name), qualified(target), quote(f.Name), nativeOf(f))
+		return column{}, fmt.Errorf("column %s is missing; mend: ALTER TABLE %s ADD COLUMN %s %s", quote(f.Name), qualified(target), quote(f.Name), nativeOf(f))
 	}
 	t := &target.Columns[at]
 	c := column{field: f, kind: f.Kind, name: t.Name, quoted: quote(t.Name), typ: t.Type, scale: t.Scale, length: t.Length,
@@ -75,7 +75,7 @@ func bindColumn(f *schemas.Field, target *schemas.Table, dialect Dialect) (colum
 		return c, nil
 	}
 	if !fits(f, t, dialect) {
-		return c, fmt.Errorf("column %s is %s here, the origin's is %s, which it can't hold exactly: ALTER TABLE %s MODIFY COLUMN %s %s",
+		return c, fmt.Errorf("column %s is %s here, the origin's is %s, which it can't hold exactly; mend: ALTER TABLE %s MODIFY COLUMN %s %s",
 			quote(t.Name), nativeName(t), describe(f), qualified(target), quote(t.Name), nativeOf(f))
 	}
 	return c, nil
@@ -246,9 +246,9 @@ func (c *column) readString(b []byte, at int) ([]byte, int, error) {
 		return nil, at, errors.New("the text is not valid UTF-8")
 	case c.generated:
 	case c.typ == schemas.Char && len(v) > 0 && v[len(v)-1] == ' ':
-		return nil, at, errors.New("the text ends with a space, which CHAR doesn't keep: make the column VARCHAR here, as in the origin")
+		return nil, at, errors.New("the text ends with a space, which CHAR doesn't keep; mend: make the column VARCHAR here, as in the origin")
 	case c.typ == schemas.Binary && len(v) != c.length:
-		return nil, at, fmt.Errorf("the value has %d bytes, and BINARY(%d) would pad it: make the column VARBINARY here, as in the origin", len(v), c.length)
+		return nil, at, fmt.Errorf("the value has %d bytes, and BINARY(%d) would pad it; mend: make the column VARBINARY here, as in the origin", len(v), c.length)
 	}
 	return v, at, nil
 }
@@ -274,7 +274,7 @@ func (c *column) appendText(dst, b []byte, at int) ([]byte, int, error) {
 		}
 		v := math.Float64frombits(binary.LittleEndian.Uint64(b[at:]))
 		if c.typ == schemas.Float && v != float64(float32(v)) {
-			return dst, at, errors.New("the value is of a DOUBLE, and FLOAT would round it: make the column DOUBLE here, as in the origin")
+			return dst, at, errors.New("the value is of a DOUBLE, and FLOAT would round it; mend: make the column DOUBLE here, as in the origin")
 		}
 		dst, err := appendFloat(dst, v)
 		return dst, at + 8, err

@@ -15,7 +15,7 @@ import (
 // name, integers of 64 bits, and every other number as a double.
 func checkDocument(doc []byte) error {
 	if !json.Valid(doc) {
-		return errors.New("the text is not JSON, and the column is JSON here: mend: in the origin, ALTER TABLE … ADD CHECK (json_valid(…))")
+		return errors.New("the text is not JSON, and the column is JSON here; mend: in the origin, ALTER TABLE … ADD CHECK (json_valid(…))")
 	}
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
@@ -32,7 +32,7 @@ func checkDocument(doc []byte) error {
 		if name, ok := token.(string); ok && inName {
 			members := names[len(names)-1]
 			if members[name] {
-				return errors.New("the document has two members of one name, of which a JSON column keeps the last: mend: write it with one of them in the origin")
+				return errors.New("the document has two members of one name, of which a JSON column keeps the last; mend: write it with one of them in the origin")
 			}
 			members[name], inName = true, false
 			continue
@@ -49,7 +49,7 @@ func checkDocument(doc []byte) error {
 			}
 		case json.Number:
 			if !isHeld(string(v)) {
-				return errors.New("the document has a number with more digits than a JSON column keeps: mend: write it with at most 17 digits, or as a string, in the origin")
+				return errors.New("the document has a number with more digits than a JSON column keeps; mend: write it with at most 17 digits, or as a string, in the origin")
 			}
 		}
 		inName = len(names) > 0 && names[len(names)-1] != nil

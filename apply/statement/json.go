@@ -113,7 +113,7 @@ func appendTyped(dst []byte, foreign schemas.JSONType, shown []byte) ([]byte, er
 		definition = fmt.Sprintf("BIT(%d)", 8*len(value))
 		literal = append(literal, "+0"...)
 	default:
-		return dst, fmt.Errorf("the document has a value of type %d, which no expression of SQL gives: mend: in the origin, write it as a text", typ)
+		return dst, fmt.Errorf("the document has a value of type %d, which no expression of SQL gives; mend: in the origin, write it as a text", typ)
 	}
 	return appendOfColumn(dst, literal, definition), nil
 }

@@ -9,7 +9,7 @@ import (
 
 var (
 	errRange    = errors.New("the date or time is out of the range that MySQL has")
-	errFraction = errors.New("the time has a finer fraction of a second than the column keeps: give the column as many digits as in the origin")
+	errFraction = errors.New("the time has a finer fraction of a second than the column keeps; mend: give the column as many digits as in the origin")
 	errZoned    = errors.New("the timestamp is not of the form YYYY-MM-DDTHH:MM:SS[.ffffff]Z")
 	errDecimal  = errors.New("the decimal has no or too many bytes")
 )

@@ -36,8 +36,8 @@ func (c *column) appendRaw(dst, v []byte) ([]byte, error) {
 	case sameCharset(string(charset), c.charset):
 		return appendHex(append(append(append(dst, '_'), c.charset...), ' '), value), nil
 	}
-	return dst, fmt.Errorf("the text has bytes of character set %s that no other has, and the column is in %s here: "+
-		"give it the origin's character set, or correct the text in the origin", charset, c.charset)
+	return dst, fmt.Errorf("the text has bytes of character set %s that no other has, and the column is in %s here; "+
+		"mend: give it the origin's character set, or correct the text in the origin", charset, c.charset)
 }
 
 // appendNumber appends the number of a value of ENUM or SET.

@@ -144,10 +144,10 @@ func TestCompileNamesWhatDoesNotFit(t *testing.T) {
 	}
 	for _, want := range []string{
 		"table d.t",
-		"column `PRICE` is decimal(10,1) here, the origin's is decimal(10,2), which it can't hold exactly: ALTER TABLE `d`.`t` MODIFY COLUMN `PRICE` decimal(10,2)",
-		"column `at` is missing: ALTER TABLE `d`.`t` ADD COLUMN `at` datetime(6)",
+		"column `PRICE` is decimal(10,1) here, the origin's is decimal(10,2), which it can't hold exactly; mend: ALTER TABLE `d`.`t` MODIFY COLUMN `PRICE` decimal(10,2)",
+		"column `at` is missing; mend: ALTER TABLE `d`.`t` ADD COLUMN `at` datetime(6)",
 		"column `extra` is NOT NULL without default",
-		"the origin's primary key is (`id`), here it is (`PRICE`): ALTER TABLE `d`.`t` DROP PRIMARY KEY, ADD PRIMARY KEY (`id`)",
+		"the origin's primary key is (`id`), here it is (`PRICE`); mend: ALTER TABLE `d`.`t` DROP PRIMARY KEY, ADD PRIMARY KEY (`id`)",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
