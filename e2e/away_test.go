@@ -15,8 +15,10 @@ import (
 // TestAwayRecovers: a MySQL, a Kafka or a registry that can't be reached, at
 // the start or while services run, is shown as retrying, by name, stops
 // nothing, and is used again by itself once it is back (promises 1, 3 and 4).
-func TestAwayRecovers(t *testing.T) {
-	p := newSmall(t, "away")
+func TestAwayRecovers(t *testing.T) { onEveryPairIfLong(t, testAwayRecovers) }
+
+func testAwayRecovers(t *testing.T, e engines) {
+	p := newSmall(t, e, "away")
 	_, registry := services.get(t)
 	address, err := url.Parse(registry.URL())
 	if err != nil {

@@ -9,9 +9,11 @@ import (
 
 // TestBrokerKilled kills one of three brokers with SIGKILL and starts it again
 // while both regions write. Two of three replicas are enough to go on.
-func TestBrokerKilled(t *testing.T) {
+func TestBrokerKilled(t *testing.T) { onEveryPairIfLong(t, testBrokerKilled) }
+
+func testBrokerKilled(t *testing.T, e engines) {
 	kafka := bed.Kafka(t, testbed.KafkaNodes(3))
-	p := newPair(t, "broker", kafka)
+	p := newPairOf(t, e, "broker", kafka)
 	l := newLoad(p, 6)
 	l.pace = 30 * time.Millisecond
 	processes := p.start("run")

@@ -8,22 +8,24 @@ import (
 // TestStopIsExact: capture stops at exactly the transaction that it can't
 // take. All before it, though read in one go with it, reaches the other
 // region; nothing of it or after it does (promise 6).
-func TestStopIsExact(t *testing.T) {
+func TestStopIsExact(t *testing.T) { onEveryPair(t, testStopIsExact) }
+
+func testStopIsExact(t *testing.T, e engines) {
 	t.Run("between transactions", func(t *testing.T) {
-		stopsExactly(t, "exactddl", "TRUNCATE shop.other", "TRUNCATE shop.other")
+		stopsExactly(t, e, "exactddl", "TRUNCATE shop.other", "TRUNCATE shop.other")
 	})
 	t.Run("inside a transaction", func(t *testing.T) {
 		// The rows of the INSERT are whole, those of the UPDATE are not.
-		stopsExactly(t, "exactrow", "binlog_row_image",
+		stopsExactly(t, e, "exactrow", "binlog_row_image",
 			"SET SESSION binlog_row_image = MINIMAL",
 			"BEGIN", "INSERT INTO shop.other VALUES (1, 'a'), (2, 'b')", "UPDATE shop.other SET v = 'c' WHERE id = 2", "COMMIT",
 			"SET SESSION binlog_row_image = FULL") // the connection is others' later
 	})
 }
 
-func stopsExactly(t *testing.T, name, reason string, bad ...string) {
+func stopsExactly(t *testing.T, e engines, name, reason string, bad ...string) {
 	const before = 300
-	p := newSmall(t, name)
+	p := newSmall(t, e, name)
 	for _, s := range p.sides() {
 		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.other (id INT PRIMARY KEY, v VARCHAR(60))")
 	}

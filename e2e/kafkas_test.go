@@ -11,9 +11,9 @@ import (
 
 // newPeers makes two regions with a Kafka each, behind proxies. Each region's
 // applier reads the other's Kafka.
-func newPeers(t *testing.T) (p *pair, kafkas map[*side]*testbed.Kafka) {
+func newPeers(t *testing.T, e engines) (p *pair, kafkas map[*side]*testbed.Kafka) {
 	t.Helper()
-	p = newPair(t, "peers", nil)
+	p = newPairOf(t, e, "peers", nil)
 	kafkas = map[*side]*testbed.Kafka{p.east: bed.Kafka(t, testbed.KafkaProxied()), p.west: bed.Kafka(t, testbed.KafkaProxied())}
 	for _, s := range p.sides() {
 		s.kafkaText = fmt.Sprintf("{brokers: ['%s'], replication_factor: 1, partitions: 2}", kafkas[s].Brokers()[0])
@@ -28,8 +28,10 @@ func newPeers(t *testing.T) (p *pair, kafkas map[*side]*testbed.Kafka) {
 // TestTwoKafkas: with a Kafka for each region, the loss of one stops only what
 // that region publishes; the other direction goes on, the status says what is
 // away, and all is made up for once it is back (promises 1 to 4).
-func TestTwoKafkas(t *testing.T) {
-	p, kafkas := newPeers(t)
+func TestTwoKafkas(t *testing.T) { onEveryPairIfLong(t, testTwoKafkas) }
+
+func testTwoKafkas(t *testing.T, e engines) {
+	p, kafkas := newPeers(t, e)
 	l := newLoad(p, 5)
 	processes := p.start("run")
 	east, west := processes[0], processes[1]

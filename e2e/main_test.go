@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,6 +19,12 @@ import (
 var bed *testbed.Bed
 
 func TestMain(m *testing.M) {
+	// Tests of the three pairs of servers run side by side: they wait more than
+	// they compute.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "3"); err != nil {
+		panic(err)
+	}
 	code := testbed.Main(m, &bed)
 	if err := program.remove(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -60,8 +60,20 @@ func (e engines) scaled(normal, long int) int {
 }
 
 // onEveryPair runs the test on each pair of servers, side by side.
-func onEveryPair(t *testing.T, test func(*testing.T, engines)) {
-	for _, e := range everyPair() {
+func onEveryPair(t *testing.T, test func(*testing.T, engines)) { on(t, everyPair(), test) }
+
+// onEveryPairIfLong runs the test on MySQL, and on the other pairs only if the
+// run is long: what it is about is not the server.
+func onEveryPairIfLong(t *testing.T, test func(*testing.T, engines)) {
+	pairs := everyPair()
+	if !soak() {
+		pairs = pairs[:1]
+	}
+	on(t, pairs, test)
+}
+
+func on(t *testing.T, pairs []engines, test func(*testing.T, engines)) {
+	for _, e := range pairs {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, e)

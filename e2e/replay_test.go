@@ -17,11 +17,13 @@ import (
 // TestReplayWritesNothing: an operator who sets the consumer group back to the
 // start, while the applier is stopped or while it runs, has the topics read
 // again and not one row written again (promises 2 and 3).
-func TestReplayWritesNothing(t *testing.T) {
-	p := newPair(t, "replay", nil)
+func TestReplayWritesNothing(t *testing.T) { onEveryPair(t, testReplayWritesNothing) }
+
+func testReplayWritesNothing(t *testing.T, e engines) {
+	p := newPairOf(t, e, "replay", nil)
 	l := newLoad(p, 3)
 	processes := p.start("run")
-	changes := int64(scaled(2_000, 20_000))
+	changes := int64(e.scaled(2_000, 20_000))
 	l.begin(changes)
 	l.wait()
 	waitEqual(p, l)

@@ -16,8 +16,10 @@ const takeoverLimit = 15 * time.Second
 
 // TestSecondApplyStandsBy: of two applies of a region one works; the other
 // takes over when that is killed or frozen. One that wakes up writes nothing.
-func TestSecondApplyStandsBy(t *testing.T) {
-	p := newPair(t, "standby", nil)
+func TestSecondApplyStandsBy(t *testing.T) { onEveryPair(t, testSecondApplyStandsBy) }
+
+func testSecondApplyStandsBy(t *testing.T, e engines) {
+	p := newPairOf(t, e, "standby", nil)
 	l := newLoad(p, 8)
 	l.pace = 30 * time.Millisecond
 	captures := p.start("capture")
@@ -82,8 +84,10 @@ func waitState(t *testing.T, process *Process, state supervise.State, reason str
 
 // TestSecondCaptureIsFenced: a second capture of a region takes the first
 // one's place; the first stops and says so.
-func TestSecondCaptureIsFenced(t *testing.T) {
-	p := newPair(t, "fence", nil)
+func TestSecondCaptureIsFenced(t *testing.T) { onEveryPairIfLong(t, testSecondCaptureIsFenced) }
+
+func testSecondCaptureIsFenced(t *testing.T, e engines) {
+	p := newPairOf(t, e, "fence", nil)
 	l := newLoad(p, 9)
 	l.pace = 30 * time.Millisecond
 	captures := p.start("capture")

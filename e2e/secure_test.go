@@ -10,13 +10,13 @@ import (
 
 // newSecurePair makes two regions whose servers take nothing but TLS, east
 // verified in full, west by its authority, and a Kafka that wants TLS and SCRAM.
-func newSecurePair(t *testing.T) *pair {
+func newSecurePair(t *testing.T, e engines, kafka *testbed.Kafka) *pair {
 	t.Helper()
 	_, registry := services.get(t)
-	kafka := bed.Kafka(t, testbed.KafkaSecure())
-	p := &pair{t: t, dir: t.TempDir(), taskName: "secure", kafka: kafka}
-	p.east = newSide(t, "e-secure", 1, bed.MySQL(t, testbed.MySQL80, testbed.MySQLTLS()))
-	p.west = newSide(t, "w-secure", 2, bed.MySQL(t, testbed.MySQL97, testbed.MySQLTLS()))
+	name := fmt.Sprintf("secure%d", pairs.Add(1))
+	p := &pair{t: t, dir: t.TempDir(), taskName: name, kafka: kafka}
+	p.east = newSide(t, "e-"+name, 1, bed.MySQL(t, e.east, testbed.MySQLTLS()))
+	p.west = newSide(t, "w-"+name, 2, bed.MySQL(t, e.west, testbed.MySQLTLS()))
 	for _, s := range p.sides() {
 		mode := "verify-full"
 		if s == p.west {
@@ -44,7 +44,12 @@ func secureKafka(k *testbed.Kafka, ca, password string) string {
 // verified and logged in; a wrong authority, a wrong password or no TLS give
 // one clear error that shows no secret (promise 10).
 func TestTLSAndSASL(t *testing.T) {
-	p := newSecurePair(t)
+	kafka := bed.Kafka(t, testbed.KafkaSecure())
+	onEveryPair(t, func(t *testing.T, e engines) { testTLSAndSASL(t, e, kafka) })
+}
+
+func testTLSAndSASL(t *testing.T, e engines, kafka *testbed.Kafka) {
+	p := newSecurePair(t, e, kafka)
 	east := *p.east
 	for _, tt := range []struct {
 		name  string

@@ -17,9 +17,9 @@ import (
 )
 
 // newSmall makes a pair with one small table on both sides.
-func newSmall(t *testing.T, name string) *pair {
+func newSmall(t *testing.T, e engines, name string) *pair {
 	t.Helper()
-	p := newPair(t, name, nil)
+	p := newPairOf(t, e, name, nil)
 	for _, s := range p.sides() {
 		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.t (id INT PRIMARY KEY, v VARCHAR(60))")
 	}
@@ -30,13 +30,25 @@ func newSmall(t *testing.T, name string) *pair {
 // it concerns, at exactly that point; the rest goes on, and duplex status says
 // what, where, why and how to mend it, with exit code 1 (promises 1 and 6).
 // Where it can be mended, mending it is tried.
-func TestBadInputStops(t *testing.T) {
-	t.Run("truncate", testTruncate)
-	t.Run("table missing in the target", testTableMissing)
-	t.Run("binlog purged", testPurged)
-	t.Run("topic deleted", testTopicDeleted)
-	t.Run("one server for both", testOneServer)
-	t.Run("unique value taken", testUniqueTaken)
+func TestBadInputStops(t *testing.T) { onEveryPair(t, testBadInputStops) }
+
+func testBadInputStops(t *testing.T, e engines) {
+	for _, tt := range []struct {
+		name   string
+		test   func(*testing.T, engines)
+		server bool // it depends on the server
+	}{
+		{"truncate", testTruncate, true},
+		{"table missing in the target", testTableMissing, false},
+		{"binlog purged", testPurged, true},
+		{"topic deleted", testTopicDeleted, false},
+		{"one server for both", testOneServer, true},
+		{"unique value taken", testUniqueTaken, true},
+	} {
+		if tt.server || e == mysqlPair || soak() {
+			t.Run(tt.name, func(t *testing.T) { tt.test(t, e) })
+		}
+	}
 }
 
 // stopped waits until duplex status shows a stopped service with all that is
@@ -65,8 +77,8 @@ func stopped(t *testing.T, p *pair, process *Process, want ...string) string {
 
 // A statement that empties a captured table leaves no row event: capture stops
 // at it until the operator has run it in the other region and says so.
-func testTruncate(t *testing.T) {
-	p := newSmall(t, "trunc")
+func testTruncate(t *testing.T, e engines) {
+	p := newSmall(t, e, "trunc")
 	processes := p.start("run")
 	east := p.east.mysql.DB()
 	mustExec(t, east, "INSERT INTO shop.t VALUES (1, 'x')")
@@ -107,8 +119,8 @@ func sameSmall(p *pair) error {
 
 // A table that the target lacks stops the stream at its first row; with the
 // table there it goes on and nothing is lost.
-func testTableMissing(t *testing.T) {
-	p := newSmall(t, "miss")
+func testTableMissing(t *testing.T, e engines) {
+	p := newSmall(t, e, "miss")
 	mustExec(t, p.east.mysql.DB(), "CREATE TABLE shop.only (id INT PRIMARY KEY)")
 	processes := p.start("run")
 	mustExec(t, p.east.mysql.DB(), "INSERT INTO shop.only VALUES (1)", "INSERT INTO shop.t VALUES (1, 'x')")
@@ -125,8 +137,8 @@ func testTableMissing(t *testing.T) {
 
 // A binlog that was purged before it was read can't be made up for: capture
 // says so instead of going on after the hole.
-func testPurged(t *testing.T) {
-	p := newSmall(t, "purge")
+func testPurged(t *testing.T, e engines) {
+	p := newSmall(t, e, "purge")
 	processes := p.start("run")
 	east := p.east.mysql.DB()
 	mustExec(t, east, "INSERT INTO shop.t VALUES (1, 'x')")
@@ -153,8 +165,8 @@ func testPurged(t *testing.T) {
 }
 
 // A topic that somebody deletes takes changes with it.
-func testTopicDeleted(t *testing.T) {
-	p := newSmall(t, "topic")
+func testTopicDeleted(t *testing.T, e engines) {
+	p := newSmall(t, e, "topic")
 	processes := p.start("run")
 	mustExec(t, p.east.mysql.DB(), "INSERT INTO shop.t VALUES (1, 'x')")
 	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.t", 1) })
@@ -186,9 +198,9 @@ func deleteTopic(t *testing.T, p *pair, name string) {
 
 // Two regions on one server: no change goes round, and the captures say what
 // is wrong.
-func testOneServer(t *testing.T) {
-	p := newSmall(t, "one")
-	p.west.mysqlText = p.east.mysqlText
+func testOneServer(t *testing.T, e engines) {
+	p := newSmall(t, e, "one")
+	p.west.mysqlText, p.west.mysql = p.east.mysqlText, p.east.mysql
 	east, west := p.process(p.east, "run"), p.process(p.west, "run")
 	east.Start()
 	west.Start()
@@ -218,8 +230,8 @@ func testOneServer(t *testing.T) {
 
 // A row whose unique value another row of the target has can't be written. The
 // stream stops at its transaction, names table and key, and shows no value.
-func testUniqueTaken(t *testing.T) {
-	p := newPair(t, "unique", nil)
+func testUniqueTaken(t *testing.T, e engines) {
+	p := newPairOf(t, e, "unique", nil)
 	for _, s := range p.sides() {
 		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.u (id INT PRIMARY KEY, code VARCHAR(60) UNIQUE)")
 	}
