@@ -128,6 +128,7 @@ func testTypes(t *testing.T, e engines) {
 		})
 	}
 	stop(processes)
+	compareStrings(t, p)
 	east, west := rowImages(t, p.east, conns[0], len(columns)+5), rowImages(t, p.west, conns[1], len(columns)+5)
 	if len(east) != 4*each || len(west) != 4*each {
 		t.Errorf("%d images in east, %d in west", len(east), len(west))
