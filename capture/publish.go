@@ -132,7 +132,7 @@ func (s *publishing) step(ctx context.Context, st *step, records []encoded) erro
 	switch st.kind {
 	case binlog.Begin:
 		s.inTxn = true
-		if st.txn.gtid == s.c.suspect && s.publisher.open {
+		if st.txn.gtid == s.c.suspect && s.moved {
 			return s.commit(ctx)
 		}
 	case binlog.Canary:
@@ -243,7 +243,7 @@ func (s *publishing) lingered() <-chan time.Time {
 // lies before that one by itself.
 func (s *publishing) stop(st *step, cause error) error {
 	switch {
-	case st.err == nil && st.kind != binlog.DDL && st.kind != binlog.Unread, !s.publisher.open || s.published.transactions == 0:
+	case st.err == nil && st.kind != binlog.DDL && st.kind != binlog.Unread, !s.moved:
 		return cause // Kafka's own error, or nothing to save
 	case s.produced:
 		s.c.suspect = st.txn.gtid
@@ -266,7 +266,7 @@ func (e *unfinished) Error() string { return e.cause.Error() }
 // drain commits the whole transactions that are published but not committed,
 // so that a stop leaves nothing to be done twice.
 func (s *publishing) drain(cause error) error {
-	if s.inTxn || !s.publisher.open {
+	if s.inTxn || !s.publisher.open && !s.moved {
 		return cause
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -181,9 +181,10 @@ func classify(err error) error {
 func classifyRead(err error) error {
 	var unsupported *binlog.UnsupportedError
 	var refused *binlog.RefusedError
+	var cut *binlog.CutError
 	text := err.Error()
 	switch {
-	case supervise.IsPermanent(err), errors.Is(err, context.Canceled):
+	case supervise.IsPermanent(err), errors.Is(err, context.Canceled), errors.As(err, &cut):
 		return err
 	case errors.As(err, &unsupported), errors.As(err, &refused):
 		return supervise.Permanent(err)

@@ -87,6 +87,7 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 	switch ev := e.Event.(type) {
 	case *replication.RotateEvent:
 		if err := h.checkEnded("the binlog file ends"); err != nil {
+			err.kind = errEndsWithin
 			return err
 		}
 		// Table ids are a server's own count, begun anew when it restarts.
@@ -118,11 +119,11 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 
 // checkEnded refuses what comes instead of the end of a transaction whose rows
 // were given already.
-func (h *handler) checkEnded(what string) error {
+func (h *handler) checkEnded(what string) *RefusedError {
 	if !h.txn.begun {
 		return nil
 	}
-	return refuse("%s within transaction %s: the server has crashed while it wrote it, or its binlog is damaged; mend: see its error log; %s", what, h.txn.gtid, beginAnew)
+	return refused("%s within transaction %s: the server has crashed while it wrote it, or its binlog is damaged; mend: see its error log; %s", what, h.txn.gtid, beginAnew)
 }
 
 func (h *handler) begin(header *replication.EventHeader, ev *replication.GTIDEvent) error {

@@ -88,10 +88,12 @@ func (r *reader) dump(ctx context.Context, emit func(*Event) error) error {
 	}
 	defer d.close()
 	defer context.AfterFunc(ctx, d.close)()
+	passed := false // a transaction, since the server was asked
 	h := newHandler(r.cfg, func(ev *Event) error {
 		if r.failed = emit(ev); r.failed != nil || ev.Kind != Commit {
 			return r.failed
 		}
+		passed = true
 		return r.at.Pass(ev)
 	})
 	if r.cfg.heldBytes > 0 {
@@ -100,5 +102,5 @@ func (r *reader) dump(ctx context.Context, emit func(*Event) error) error {
 	h.xa.resume(r.at, r.outcomes)
 	s := newStream(d, h)
 	defer s.close()
-	return s.run()
+	return r.cut(h, passed, s.run())
 }
