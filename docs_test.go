@@ -60,7 +60,7 @@ func headerNames(t *testing.T) (names []string) {
 			if !strings.HasPrefix(name.Name, "Header") || i >= len(spec.Values) {
 				continue
 			}
-			if literal, ok := spec.Values[i].(*ast.BasicLit); ok {
+			if literal, ok := spec.Values[i].(*ast.BasicLit); ok && literal.Kind == token.STRING {
 				value, err := strconv.Unquote(literal.Value)
 				if err != nil {
 					t.Fatal(err)
