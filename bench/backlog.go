@@ -14,16 +14,20 @@ import (
 )
 
 // write writes the backlog of a workload and returns how many rows it changed.
-// How fast it is written isn't measured: the server doesn't flush meanwhile.
-func (w *workload) write(ctx context.Context, m *testbed.MySQL) (int64, error) {
+// New rows come so many numbers after the last. How fast it is written isn't measured: the server doesn't flush meanwhile.
+func (w *workload) write(ctx context.Context, m *testbed.MySQL, after int64) (int64, error) {
 	if err := relaxed.set(ctx, m); err != nil {
 		return 0, err
+	}
+	var last int64
+	if err := m.DB().QueryRowContext(ctx, "SELECT MAX(id) FROM bench.sbtest1").Scan(&last); err != nil {
+		return 0, fmt.Errorf("asking for the last row: %w", err)
 	}
 	var changed atomic.Int64
 	group, running := errgroup.WithContext(ctx)
 	for i := range int64(clients) {
 		group.Go(func() error {
-			n, err := w.writeAs(running, newClient(i, w), m.DB())
+			n, err := w.writeAs(running, newClient(i, w, last+after), m.DB())
 			changed.Add(n)
 			return err
 		})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -13,7 +14,7 @@ import (
 )
 
 func TestWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{"speed"}, {"lag", "capture"}, {""}, {"apply", "lag"}, {"apply", "txn1", "relaxed"}, {"apply", "relaxed", "txn5"}} {
+	for _, args := range [][]string{{"speed"}, {"lag", "capture"}, {""}, {"apply", "lag"}, {"apply", "txn1", "relaxed"}, {"apply", "relaxed", "txn5"}, {"apply", "relaxed", "sink"}} {
 		var out, errs bytes.Buffer
 		if code := execute(t.Context(), args, &out, &errs); code != 2 || out.Len() > 0 || !strings.Contains(errs.String(), "usage: bench") {
 			t.Errorf("bench %q: exit %d, %q, %q", args, code, out.String(), errs.String())
@@ -25,7 +26,7 @@ func TestChoose(t *testing.T) {
 	for _, test := range []struct {
 		args []string
 		want int
-	}{{nil, 3}, {[]string{"all"}, 3}, {[]string{"lag"}, 1}, {[]string{"apply"}, 1}, {[]string{"apply", "txn1", "hot"}, 1}, {[]string{"apply", "relaxed"}, 1}} {
+	}{{nil, 5}, {[]string{"all"}, 5}, {[]string{"lag"}, 1}, {[]string{"apply"}, 3}, {[]string{"apply", "sink"}, 1}, {[]string{"apply", "hot", "pair"}, 2}, {[]string{"apply", "txn1", "hot"}, 1}, {[]string{"apply", "relaxed"}, 1}} {
 		if got, err := choose(test.args); err != nil || len(got) != test.want {
 			t.Errorf("bench %q: %d measurements, %v, want %d", test.args, len(got), err, test.want)
 		}
@@ -45,8 +46,9 @@ func TestFigures(t *testing.T) {
 
 func TestLagReport(t *testing.T) {
 	begin := time.Now()
-	l := &lagRun{committed: map[int64]time.Time{}, visible: map[int64]time.Time{}, looks: 4, looking: 2 * time.Millisecond}
-	warm := int64(lagWarmUp.Seconds() * lagRate)
+	l := newLagRun("lag", 5*time.Second, time.Second)
+	l.looks, l.looking = 4, 2*time.Millisecond
+	warm := int64(l.warmUp.Seconds() * lagRate)
 	for id := int64(1); id <= warm+100; id++ {
 		l.committed[id] = begin
 		l.visible[id] = begin.Add(time.Duration(id-warm) * time.Millisecond)
@@ -79,7 +81,7 @@ func TestWorkloads(t *testing.T) {
 		if w.transactions%clients != 0 {
 			t.Errorf("%s: %d transactions can't be shared by %d clients", w.name, w.transactions, clients)
 		}
-		c, inserted := newClient(3, &w), map[string]bool{}
+		c, inserted := newClient(3, &w, existing-1), map[string]bool{}
 		for range 20 {
 			statements, n := w.statements(c)
 			changes := 0
@@ -108,6 +110,20 @@ func TestWorkloads(t *testing.T) {
 				t.Errorf("%s: %d changes, said %d, want %d", w.name, changes, n, want[w.name])
 			}
 		}
+	}
+}
+
+func TestHighest(t *testing.T) {
+	for _, limit := range []float64{700, 1_000, 9_999, 25_000} {
+		asked := 0
+		got, err := highest(1_000, 5, func(rate float64) (bool, error) { asked++; return rate <= limit, nil })
+		if err != nil || got > limit || got < 0.95*limit || asked > 20 {
+			t.Errorf("limit %v: found %v after %d questions, %v", limit, got, asked, err)
+		}
+	}
+	broken := errors.New("broken")
+	if _, err := highest(1, 1, func(float64) (bool, error) { return false, broken }); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
 	}
 }
 

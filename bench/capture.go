@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 )
 
 // measureCaptureRace measures capture of prepared backlogs, from the binlog
@@ -58,7 +57,7 @@ func (c *captureRace) run(ctx context.Context, e events) (end binlogEnd, ours, t
 		return end, ours, theirs, err
 	}
 	c.rig.log.Info("measuring Debezium", "kind", e.name)
-	theirs, err = c.lap(e, "debezium", c.peer.connect.PID(), func() (time.Duration, error) { return c.peer.capture(ctx, e.rows) })
+	theirs, err = c.lap(e, "debezium", c.peer.connect.PID(), func() (pace, error) { return c.peer.capture(ctx, e.rows) })
 	return end, ours, theirs, err
 }
 
@@ -68,7 +67,10 @@ func (c *captureRace) measure(ctx context.Context, e events) error {
 		return err
 	}
 	c.rig.log.Info("measuring bare reading", "kind", e.name)
-	raw, err := c.lap(e, "raw_read", os.Getpid(), func() (time.Duration, error) { return readRaw(ctx, c.rig.east.mysql, end) })
+	raw, err := c.lap(e, "raw_read", os.Getpid(), func() (pace, error) {
+		took, err := readRaw(ctx, c.rig.east.mysql, end)
+		return pace{e.rows, took}, err
+	})
 	if err != nil {
 		return err
 	}
@@ -78,9 +80,9 @@ func (c *captureRace) measure(ctx context.Context, e events) error {
 	}
 	name := "capture." + e.name
 	c.to.figure(name+".mysqlbinlog.rows", float64(e.rows)/copied.Seconds(), "rows/s")
-	c.to.figure(name+".vs_debezium", theirs.took.Seconds()/ours.took.Seconds(), "x")
-	c.to.figure(name+".cpu.vs_debezium", theirs.use["debezium"].cpu/ours.use["duplex"].cpu, "x")
-	c.to.figure(name+".vs_raw_read", raw.took.Seconds()/ours.took.Seconds(), "x")
+	c.to.figure(name+".vs_debezium", ours.speed()/theirs.speed(), "x")
+	c.to.figure(name+".cpu.vs_debezium", theirs.cpu["debezium"]/ours.cpu["duplex"], "x")
+	c.to.figure(name+".vs_raw_read", ours.speed()/raw.speed(), "x")
 	c.to.figure(name+".vs_mysqlbinlog", copied.Seconds()/ours.took.Seconds(), "x")
 	return nil
 }
@@ -88,7 +90,7 @@ func (c *captureRace) measure(ctx context.Context, e events) error {
 // duplex has capture publish the backlog.
 func (c *captureRace) duplex(ctx context.Context, e events) (result *result, err error) {
 	err = c.rig.once(ctx, c.rig.east, "capture", func(p *service) (err error) {
-		result, err = c.lap(e, "duplex", p.cmd.Process.Pid, func() (time.Duration, error) {
+		result, err = c.lap(e, "duplex", p.cmd.Process.Pid, func() (pace, error) {
 			return p.work(ctx, e.rows, capturedRows)
 		})
 		return err
@@ -97,7 +99,7 @@ func (c *captureRace) duplex(ctx context.Context, e events) (result *result, err
 }
 
 // lap measures what one needs for the backlog.
-func (c *captureRace) lap(e events, who string, pid int, do func() (time.Duration, error)) (*result, error) {
-	l := lap{"capture." + e.name + "." + who, e.rows, map[string]int{who: pid, "kafka": c.rig.kafka.PID(0), "mysql": c.rig.east.mysql.PID()}}
+func (c *captureRace) lap(e events, who string, pid int, do func() (pace, error)) (*result, error) {
+	l := lap{"capture." + e.name + "." + who, map[string]int{who: pid, "kafka": c.rig.kafka.PID(0), "mysql": c.rig.east.mysql.PID()}}
 	return c.rig.measure(l, c.to, do)
 }

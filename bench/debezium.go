@@ -14,8 +14,7 @@ import (
 
 // debezium is Debezium's connector beside Duplex, on the same server and
 // broker, tuned as it was found to be fastest: batches of 2048, polled every
-// 50 ms, published in batches of 128 KiB without compression, in a JVM of 1 GiB
-// with all of its compilers.
+// 50 ms, published in batches of 128 KiB without compression.
 type debezium struct {
 	r       *rig
 	connect *testbed.Connect
@@ -30,13 +29,22 @@ func (r *rig) startDebezium(ctx context.Context) (*debezium, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to kafka: %w", err)
 	}
-	connect, err := r.bed.StartConnect(ctx, r.kafka, r.registry, "-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=4", "-Xms1g", "-Xmx1g")
+	connect, err := r.startConnect(ctx)
 	if err != nil {
 		client.Close()
 		return nil, err
 	}
-	r.servers = append(r.servers, connect.PID())
 	return &debezium{r: r, connect: connect, admin: kadm.NewClient(client), topic: "debezium.bench.sbtest1"}, nil
+}
+
+// startConnect starts a worker for Debezium's connectors in a JVM of 1 GiB with
+// all of its compilers.
+func (r *rig) startConnect(ctx context.Context) (*testbed.Connect, error) {
+	connect, err := r.bed.StartConnect(ctx, r.kafka, r.registry, "-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=4", "-Xms1g", "-Xmx1g")
+	if err == nil {
+		r.servers = append(r.servers, connect.PID())
+	}
+	return connect, err
 }
 
 func (d *debezium) close() { d.admin.Close() }
@@ -118,13 +126,13 @@ func (d *debezium) published(ctx context.Context) (n int64, err error) {
 
 // capture has the connector publish a backlog and returns how long it took
 // from the first record to the last: starting is not its work.
-func (d *debezium) capture(ctx context.Context, rows int64) (time.Duration, error) {
+func (d *debezium) capture(ctx context.Context, rows int64) (pace, error) {
 	before, err := d.published(ctx)
 	if err != nil {
-		return 0, err
+		return pace{}, err
 	}
 	if err := d.connect.Run(ctx, connector, d.config()); err != nil {
-		return 0, err
+		return pace{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("debezium has not published %d changes within %s", rows, patience))
 	defer cancel()
@@ -132,18 +140,18 @@ func (d *debezium) capture(ctx context.Context, rows int64) (time.Duration, erro
 	for {
 		n, err := d.published(ctx)
 		if err != nil {
-			return 0, err
+			return pace{}, err
 		}
 		if began.IsZero() && n > before {
 			began = time.Now()
 		}
 		if n >= before+rows {
 			took := time.Since(began)
-			return took, d.connect.Remove(ctx, connector)
+			return pace{rows, took}, d.connect.Remove(ctx, connector)
 		}
 		select {
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return pace{}, context.Cause(ctx)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

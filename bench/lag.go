@@ -13,11 +13,9 @@ import (
 )
 
 const (
-	lagWarmUp  = 5 * time.Second
-	lagTime    = 30 * time.Second
-	lagRate    = 200                    // transactions a second
-	lagPause   = 500 * time.Microsecond // between looks at the target
-	lagClients = 4                      // since one commit may take longer than 1/lagRate
+	lagRate    = 200 // transactions a second
+	lagClients = 4   // since one commit may take longer than 1/lagRate
+	createLag  = "CREATE TABLE bench.lag (id BIGINT PRIMARY KEY, payload VARCHAR(200) NOT NULL)"
 )
 
 // measureLag measures how long after COMMIT has returned in east a row is
@@ -26,7 +24,7 @@ const (
 // figure holds the pause between two looks and the query itself; what those
 // cost is a figure of its own.
 func measureLag(ctx context.Context, r *rig, to report) (err error) {
-	if err := r.both(ctx, "CREATE DATABASE bench", "CREATE TABLE bench.lag (id BIGINT PRIMARY KEY, payload VARCHAR(200) NOT NULL)"); err != nil {
+	if err := r.both(ctx, "CREATE DATABASE bench", createLag); err != nil {
 		return err
 	}
 	r.log.Info("starting duplex run in both regions")
@@ -46,8 +44,8 @@ func measureLag(ctx context.Context, r *rig, to report) (err error) {
 			return err
 		}
 	}
-	r.log.Info("writing", "transactions_per_second", lagRate, "warm_up", lagWarmUp, "for", lagTime)
-	l := &lagRun{committed: map[int64]time.Time{}, visible: map[int64]time.Time{}}
+	l := newLagRun("lag", 5*time.Second, 30*time.Second)
+	r.log.Info("writing", "transactions_per_second", lagRate, "warm_up", l.warmUp, "for", l.time)
 	m, err := startMeter(pids)
 	if err != nil {
 		return err
@@ -63,6 +61,10 @@ func measureLag(ctx context.Context, r *rig, to report) (err error) {
 
 // lagRun is what was seen: when each row was committed here and visible there.
 type lagRun struct {
+	name         string // of its figures
+	warmUp, time time.Duration
+	pause        time.Duration // between looks at the target
+
 	mu        sync.Mutex
 	committed map[int64]time.Time
 
@@ -71,9 +73,13 @@ type lagRun struct {
 	looking time.Duration
 }
 
+func newLagRun(name string, warmUp, d time.Duration) *lagRun {
+	return &lagRun{name: name, warmUp: warmUp, time: d, pause: 500 * time.Microsecond, committed: map[int64]time.Time{}, visible: map[int64]time.Time{}}
+}
+
 // run writes and watches until every row was seen.
 func (l *lagRun) run(ctx context.Context, r *rig) error {
-	total := int64((lagWarmUp + lagTime).Seconds() * lagRate)
+	total := int64((l.warmUp + l.time).Seconds() * lagRate)
 	group, ctx := errgroup.WithContext(ctx)
 	due := make(chan int64, total)
 	group.Go(func() error { return l.watch(ctx, r.west.mysql.DB(), total) })
@@ -123,7 +129,7 @@ func (l *lagRun) watch(ctx context.Context, db *sql.DB, total int64) error {
 		return fmt.Errorf("connecting to west: %w", err)
 	}
 	defer conn.Close()
-	deadline := time.Now().Add(lagWarmUp + lagTime + 30*time.Second)
+	deadline := time.Now().Add(l.warmUp + l.time + 30*time.Second)
 	for low := int64(0); low < total; {
 		began := time.Now()
 		ids, err := newRows(ctx, conn, low)
@@ -144,7 +150,7 @@ func (l *lagRun) watch(ctx context.Context, db *sql.DB, total int64) error {
 		if now.After(deadline) {
 			return fmt.Errorf("looking for new rows in west: row %d of %d hasn't come", low+1, total)
 		}
-		time.Sleep(lagPause)
+		time.Sleep(l.pause)
 	}
 	return nil
 }
@@ -169,7 +175,7 @@ func newRows(ctx context.Context, conn *sql.Conn, after int64) (ids []int64, err
 func (l *lagRun) report(to report) error {
 	var lags []time.Duration
 	for id, at := range l.committed {
-		if id <= int64(lagWarmUp.Seconds()*lagRate) {
+		if id <= int64(l.warmUp.Seconds()*lagRate) {
 			continue
 		}
 		seen, ok := l.visible[id]
@@ -181,13 +187,13 @@ func (l *lagRun) report(to report) error {
 	}
 	slices.Sort(lags)
 	at := func(q float64) float64 { return millis(lags[min(int(q*float64(len(lags))), len(lags)-1)]) }
-	to.figure("lag.p50", at(0.50), "ms")
-	to.figure("lag.p95", at(0.95), "ms")
-	to.figure("lag.p99", at(0.99), "ms")
-	to.figure("lag.max", at(1), "ms")
-	to.figure("lag.transactions", float64(len(lags)), "transactions")
-	to.figure("lag.look.query", millis(l.looking)/float64(l.looks), "ms")
-	to.figure("lag.look.pause", millis(lagPause), "ms")
+	to.figure(l.name+".p50", at(0.50), "ms")
+	to.figure(l.name+".p95", at(0.95), "ms")
+	to.figure(l.name+".p99", at(0.99), "ms")
+	to.figure(l.name+".max", at(1), "ms")
+	to.figure(l.name+".transactions", float64(len(lags)), "transactions")
+	to.figure(l.name+".look.query", millis(l.looking)/float64(l.looks), "ms")
+	to.figure(l.name+".look.pause", millis(l.pause), "ms")
 	return nil
 }
 

@@ -13,22 +13,30 @@ const maxOthers = 0.1
 
 // lap is one contender's work on a backlog.
 type lap struct {
-	name  string // of its figures
-	rows  int64
+	name  string         // of its figures
 	parts map[string]int // the processes that have part in it
 }
 
-// result is what a lap took.
-type result struct {
+// pace is how long so many rows took.
+type pace struct {
+	rows int64
 	took time.Duration
-	use  map[string]use // of each part
 }
 
-// measure has do do the work; it returns how long that took. The figures are
+// speed is in rows a second.
+func (p pace) speed() float64 { return float64(p.rows) / p.took.Seconds() }
+
+// result is what came of a lap.
+type result struct {
+	pace
+	cpu map[string]float64 // seconds that each part used for a row
+}
+
+// measure has do do the work and returns its result. The figures are
 // written: speed, CPU time for each change and peak memory of each part, and
 // how many cores the rest of the machine used, the rig's other servers aside;
 // more than maxOthers is told.
-func (r *rig) measure(l lap, to report, do func() (time.Duration, error)) (*result, error) {
+func (r *rig) measure(l lap, to report, do func() (pace, error)) (*result, error) {
 	m, err := startMeter(l.parts)
 	if err != nil {
 		return nil, err
@@ -38,7 +46,7 @@ func (r *rig) measure(l lap, to report, do func() (time.Duration, error)) (*resu
 	if err != nil {
 		return nil, err
 	}
-	took, err := do()
+	p, err := do()
 	if err != nil {
 		return nil, err
 	}
@@ -50,16 +58,18 @@ func (r *rig) measure(l lap, to report, do func() (time.Duration, error)) (*resu
 	if err != nil {
 		return nil, err
 	}
-	to.figure(l.name+".rows", float64(l.rows)/took.Seconds(), "rows/s")
+	to.figure(l.name+".rows", p.speed(), "rows/s")
+	result := &result{p, map[string]float64{}}
 	for _, part := range m.names() {
-		to.figure(l.name+".cpu_per_change."+part, used[part].cpu/float64(l.rows)*1e6, "us")
+		result.cpu[part] = used[part].cpu / float64(p.rows)
+		to.figure(l.name+".cpu_per_change."+part, result.cpu[part]*1e6, "us")
 		to.figure(l.name+".peak_rss."+part, used[part].peak/(1<<20), "MiB")
 	}
 	to.figure(l.name+".others", others, "cores")
 	if others >= maxOthers {
 		r.log.Warn("this doesn't count: the rest of the machine was busy", "measuring", l.name, "cores", others)
 	}
-	return &result{took, used}, nil
+	return result, nil
 }
 
 // quiet waits until nothing on the machine does much, what servers put off

@@ -8,8 +8,9 @@
 //
 // Parts are lag, capture and apply; without one, all are measured. apply is made of
 // the workloads that are measured against MySQL's own replica (txn1, txn10,
-// txn100, txn1000, inserts, oltp, hot): name those that you want alone, and
-// first relaxed if the servers shall not flush at every commit:
+// txn100, txn1000, inserts, oltp, hot), of Debezium's JDBC sink beside it (sink),
+// and of capture and apply together (pair): name those that you want alone, and
+// relaxed before workloads if servers shall not flush at every commit:
 //
 //	go run ./bench apply txn100
 //	go run ./bench apply relaxed txn1 hot
@@ -29,7 +30,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot]..."
+const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot|sink|pair]..."
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"duplex/internal/testbed"
 )
@@ -68,65 +66,22 @@ func (n *nativeRace) measure(ctx context.Context, w *workload) error {
 	if err != nil {
 		return err
 	}
-	ours, err := n.duplex(ctx, w, rows)
+	ours, err := n.rig.apply(ctx, n.prefix+w.name, rows, n.to, n.replica.MySQL)
 	if err != nil {
 		return err
 	}
-	n.to.figure(n.prefix+w.name+".vs_native", theirs.took.Seconds()/ours.took.Seconds(), "x")
-	n.to.figure(n.prefix+w.name+".cpu.vs_native", theirs.use["mysql"].cpu/(ours.use["duplex"].cpu+ours.use["mysql"].cpu), "x")
+	n.to.figure(n.prefix+w.name+".vs_native", ours.speed()/theirs.speed(), "x")
+	n.to.figure(n.prefix+w.name+".cpu.vs_native", theirs.cpu["mysql"]/(ours.cpu["duplex"]+ours.cpu["mysql"]), "x")
 	return n.rig.equal(ctx, n.rig.west.mysql, n.replica.MySQL)
-}
-
-// prepare writes the backlog of a workload in east and has capture publish it.
-func (r *rig) prepare(ctx context.Context, w *workload) (rows int64, err error) {
-	r.log.Info("preparing a backlog", "workload", w.name, "transactions", w.transactions)
-	if rows, err = w.write(ctx, r.east.mysql); err != nil {
-		return 0, err
-	}
-	return rows, r.once(ctx, r.east, "capture", func(p *service) error {
-		_, err := p.work(ctx, rows, capturedRows)
-		return err
-	})
 }
 
 func (n *nativeRace) native(ctx context.Context, w *workload, rows int64) (*result, error) {
 	if err := n.rig.rest(ctx, n.rig.west.mysql, n.replica.MySQL); err != nil {
 		return nil, err
 	}
-	l := lap{n.prefix + w.name + ".native", rows, map[string]int{"mysql": n.replica.PID(), "mysql_source": n.rig.east.mysql.PID()}}
-	return n.rig.measure(l, n.to, func() (time.Duration, error) { return n.replica.catchUp(ctx, n.rig.east.mysql) })
-}
-
-func (n *nativeRace) duplex(ctx context.Context, w *workload, rows int64) (result *result, err error) {
-	if err := n.rig.rest(ctx, n.rig.west.mysql, n.replica.MySQL); err != nil {
-		return nil, err
-	}
-	err = n.rig.applying(ctx, func(p *service) (err error) {
-		l := lap{n.prefix + w.name + ".duplex", rows, map[string]int{"duplex": p.cmd.Process.Pid, "mysql": n.rig.west.mysql.PID(), "kafka": n.rig.kafka.PID(0)}}
-		result, err = n.rig.measure(l, n.to, func() (time.Duration, error) { return p.work(ctx, rows, appliedRows) })
-		return err
+	l := lap{n.prefix + w.name + ".native", map[string]int{"mysql": n.replica.PID(), "mysql_source": n.rig.east.mysql.PID()}}
+	return n.rig.measure(l, n.to, func() (pace, error) {
+		took, err := n.replica.catchUp(ctx, n.rig.east.mysql)
+		return pace{rows, took}, err
 	})
-	return result, err
-}
-
-// applying runs apply in west for as long as do takes. Before it begins, apply
-// has its region's capture show that it knows what apply writes; from then on
-// capture is held still: what it would publish isn't apply's work.
-func (r *rig) applying(ctx context.Context, do func(*service) error) (err error) {
-	capture, err := r.launch(r.west, "capture")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, capture.thaw(), capture.stop()) }()
-	return r.once(ctx, r.west, "apply", func(p *service) error { return errors.Join(capture.freeze(), do(p)) })
-}
-
-// rest waits until the servers have written what they put off and the machine
-// is quiet.
-func (r *rig) rest(ctx context.Context, targets ...*testbed.MySQL) error {
-	r.log.Info("waiting for the machine to rest")
-	if err := flushed(ctx, append(targets, r.east.mysql)...); err != nil {
-		return err
-	}
-	return quiet(ctx)
 }

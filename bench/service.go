@@ -149,16 +149,16 @@ func (r *rig) once(ctx context.Context, s *site, command string, do func(*servic
 	return errors.Join(err, p.stop())
 }
 
-// work waits until the process has done so many rows in all and returns how
-// long that took, as if all had been done from now on.
-func (p *service) work(ctx context.Context, rows int64, done func(*region.Status) int64) (time.Duration, error) {
+// work waits until the process has done so many rows in all and returns what
+// it did from now on.
+func (p *service) work(ctx context.Context, rows int64, done func(*region.Status) int64) (pace, error) {
 	s, err := p.status(ctx)
 	if err != nil {
-		return 0, err
+		return pace{}, err
 	}
 	began, before := time.Now(), done(&s)
 	if before >= rows {
-		return 0, fmt.Errorf("measuring %s: all %d rows were done before the measurement began", p.site.name, rows)
+		return pace{}, fmt.Errorf("measuring %s: all %d rows were done before the measurement began", p.site.name, rows)
 	}
 	err = p.await(ctx, patience, func(s *region.Status) error {
 		if n := done(s); n < rows {
@@ -166,8 +166,7 @@ func (p *service) work(ctx context.Context, rows int64, done func(*region.Status
 		}
 		return nil
 	})
-	share := float64(rows) / float64(rows-before)
-	return time.Duration(share * float64(time.Since(began))), err
+	return pace{rows - before, time.Since(began)}, err
 }
 
 func capturedRows(s *region.Status) int64 { return s.Capture.Rows }

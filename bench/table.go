@@ -11,7 +11,7 @@ import (
 )
 
 // createTable is sysbench's table, with a secondary index.
-const createTable = "CREATE TABLE bench.rows (id BIGINT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL, KEY (k))"
+const createTable = "CREATE TABLE bench.sbtest1 (id BIGINT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL, KEY (k))"
 
 // existing is how many rows the table has before the first backlog.
 const existing = 500_000
@@ -35,7 +35,7 @@ func fill(ctx context.Context, db *sql.DB) error {
 	defer session.Close()
 	for _, statement := range []string{
 		"SET SESSION sql_log_bin = 0, cte_max_recursion_depth = 1000000",
-		fmt.Sprintf("INSERT INTO bench.rows WITH RECURSIVE n (id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < %d) SELECT id, id * 7919 %% 1000000, REPEAT(LPAD(id, 10, '0'), 11), REPEAT('x', 59) FROM n", existing-1),
+		fmt.Sprintf("INSERT INTO bench.sbtest1 WITH RECURSIVE n (id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < %d) SELECT id, id * 7919 %% 1000000, REPEAT(LPAD(id, 10, '0'), 11), REPEAT('x', 59) FROM n", existing-1),
 		"SET SESSION sql_log_bin = 1", // the pool keeps the connection
 	} {
 		if _, err := session.ExecContext(ctx, statement); err != nil {
@@ -65,9 +65,9 @@ func (r *rig) equal(ctx context.Context, others ...*testbed.MySQL) error {
 
 func content(ctx context.Context, m *testbed.MySQL) (string, error) {
 	var name, count, sum string
-	err := m.DB().QueryRowContext(ctx, "CHECKSUM TABLE bench.rows").Scan(&name, &sum)
+	err := m.DB().QueryRowContext(ctx, "CHECKSUM TABLE bench.sbtest1").Scan(&name, &sum)
 	if err == nil {
-		err = m.DB().QueryRowContext(ctx, "SELECT COUNT(*) FROM bench.rows").Scan(&count)
+		err = m.DB().QueryRowContext(ctx, "SELECT COUNT(*) FROM bench.sbtest1").Scan(&count)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading the table of %s: %w", m.Name(), err)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -75,16 +77,11 @@ func (m *meter) report(to report, prefix string) error {
 
 // cpuSeconds returns the CPU time that a running process has used.
 func cpuSeconds(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := processStat(pid)
 	if err != nil {
-		return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
+		return 0, err
 	}
-	// The name before the last bracket may hold anything.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	const user, system = 11, 12
-	if len(fields) <= system {
-		return 0, fmt.Errorf("reading the CPU time of process %d: unexpected %q", pid, text)
-	}
 	var ticks int64
 	for _, field := range []string{fields[user], fields[system]} {
 		n, err := strconv.ParseInt(field, 10, 64)
@@ -96,7 +93,24 @@ func cpuSeconds(pid int) (float64, error) {
 	return float64(ticks) / ticksPerSecond, nil
 }
 
-// bystanders measures the CPU time of all but the given processes.
+// processStat returns what the kernel says of a process, from its state on
+// (proc(5), /proc/pid/stat).
+func processStat(pid int) ([]string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
+	}
+	// The name before the last bracket may hold anything.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) < 20 {
+		return nil, fmt.Errorf("reading the CPU time of process %d: unexpected %q", pid, text)
+	}
+	return fields, nil
+}
+
+// bystanders measures the CPU time of all programs but the given processes.
+// What the kernel does in its own threads, as writing to the disk, is part of
+// what they ask for.
 type bystanders struct {
 	pids   []int
 	before float64
@@ -104,9 +118,13 @@ type bystanders struct {
 }
 
 func startBystanders(pids []int) (*bystanders, error) {
-	slices.Sort(pids)
-	b := &bystanders{pids: slices.Compact(pids), began: time.Now()}
-	var err error
+	kernel, err := kernelThreads()
+	if err != nil {
+		return nil, err
+	}
+	b := &bystanders{pids: append(kernel, pids...), began: time.Now()}
+	slices.Sort(b.pids)
+	b.pids = slices.Compact(b.pids)
 	b.before, err = b.seconds()
 	return b, err
 }
@@ -117,7 +135,7 @@ func (b *bystanders) cores() (float64, error) {
 	return (now - b.before) / time.Since(b.began).Seconds(), err
 }
 
-// seconds returns the CPU seconds of the machine less those of the processes.
+// seconds returns the CPU seconds of all programs less those of the processes.
 func (b *bystanders) seconds() (float64, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -126,8 +144,8 @@ func (b *bystanders) seconds() (float64, error) {
 	line, _, _ := strings.Cut(string(text), "\n")
 	var total float64
 	for i, field := range strings.Fields(line)[1:] {
-		const idle, ioWait, steal = 3, 4, 7
-		if i == idle || i == ioWait || i >= steal {
+		const user, nice, system = 0, 1, 2
+		if i != user && i != nice && i != system {
 			continue
 		}
 		ticks, err := strconv.ParseInt(field, 10, 64)
@@ -138,10 +156,33 @@ func (b *bystanders) seconds() (float64, error) {
 	}
 	for _, pid := range b.pids {
 		seconds, err := cpuSeconds(pid)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // a kernel thread that has ended
+		case err != nil:
 			return 0, err
 		}
 		total -= seconds
 	}
 	return total, nil
+}
+
+// kernelThreads returns the threads of the kernel: the children of the second
+// process.
+func kernelThreads() (pids []int, err error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("listing processes: %w", err)
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue // no process
+		}
+		fields, err := processStat(pid)
+		const parent = 1
+		if err == nil && fields[parent] == "2" {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }

@@ -41,8 +41,9 @@ type client struct {
 	next   int64 // id of its next new row
 }
 
-func newClient(number int64, w *workload) *client {
-	return &client{number: number, next: existing + number, random: rand.New(rand.NewPCG(uint64(len(w.name)+w.transactions), uint64(number)))}
+// newClient makes the client of a number. New rows come after row last.
+func newClient(number int64, w *workload, last int64) *client {
+	return &client{number: number, next: (last/clients+1)*clients + number, random: rand.New(rand.NewPCG(uint64(len(w.name)+w.transactions), uint64(number)))}
 }
 
 // row returns a row of the client that was there before the backlog.
@@ -56,7 +57,7 @@ func (c *client) updates(n int) ([]string, int) {
 			ids = append(ids, strconv.FormatInt(id, 10))
 		}
 	}
-	return []string{"UPDATE bench.rows SET k = k + 1, c = " + randomText + " WHERE id IN (" + strings.Join(ids, ",") + ")"}, n
+	return []string{"UPDATE bench.sbtest1 SET k = k + 1, c = " + randomText + " WHERE id IN (" + strings.Join(ids, ",") + ")"}, n
 }
 
 func (c *client) inserts(n int) (all []string, changes int) {
@@ -68,7 +69,11 @@ func (c *client) inserts(n int) (all []string, changes int) {
 }
 
 func (c *client) insert(id int64) string {
-	return fmt.Sprintf("INSERT INTO bench.rows VALUES (%d, %d, '%s', '%s')", id, c.random.IntN(1_000_000), c.digits(119), c.digits(59))
+	return "INSERT INTO bench.sbtest1 VALUES " + c.values(id)
+}
+
+func (c *client) values(id int64) string {
+	return fmt.Sprintf("(%d, %d, '%s', '%s')", id, c.random.IntN(1_000_000), c.digits(119), c.digits(59))
 }
 
 // oltp is sysbench's oltp_write_only: an update of an indexed column, one of
@@ -76,9 +81,9 @@ func (c *client) insert(id int64) string {
 func (c *client) oltp() ([]string, int) {
 	moved := c.row()
 	return []string{
-		fmt.Sprintf("UPDATE bench.rows SET k = k + 1 WHERE id = %d", c.row()),
-		fmt.Sprintf("UPDATE bench.rows SET c = '%s' WHERE id = %d", c.digits(119), c.row()),
-		fmt.Sprintf("DELETE FROM bench.rows WHERE id = %d", moved),
+		fmt.Sprintf("UPDATE bench.sbtest1 SET k = k + 1 WHERE id = %d", c.row()),
+		fmt.Sprintf("UPDATE bench.sbtest1 SET c = '%s' WHERE id = %d", c.digits(119), c.row()),
+		fmt.Sprintf("DELETE FROM bench.sbtest1 WHERE id = %d", moved),
 		c.insert(moved),
 	}, 4
 }
@@ -87,7 +92,7 @@ func (c *client) oltp() ([]string, int) {
 // transaction updates, as a branch's balance is.
 func (c *client) hot() ([]string, int) {
 	own, _ := c.updates(1)
-	return append(own, "UPDATE bench.rows SET k = k + 1 WHERE id = 0"), 2
+	return append(own, "UPDATE bench.sbtest1 SET k = k + 1 WHERE id = 0"), 2
 }
 
 // randomText is other text for every row, made by the server.
