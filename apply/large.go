@@ -47,6 +47,11 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		return err
 	}
 	defer s.streamer.conn.Close()
+	// With nothing else under way a lock is a user's, and to begin anew costs
+	// much: it is waited for longer than in a batch.
+	if _, err := s.streamer.conn.ExecContext(ctx, "SET SESSION innodb_lock_wait_timeout = 30"); err != nil {
+		return classify(err)
+	}
 	if err := l.write(ctx); err != nil {
 		s.streamer.rollback(ctx)
 		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}

@@ -30,8 +30,10 @@ const (
 	Reading Session = iota
 	// Applying is for writing other regions' changes: foreign keys aren't
 	// checked (rows come in the order the origin committed them, a batch
-	// doesn't), locks are waited for briefly since the whole batch is tried
-	// again, and @duplex_apply is 1 for the user's triggers to test.
+	// doesn't), and @duplex_apply is 1 for the user's triggers to test. Locks
+	// are waited for briefly: the whole batch is tried again, and a gap that a
+	// later batch has locked, which waits for this one's commit, is a deadlock
+	// that the server can't see and that ends only with this wait.
 	Applying
 )
 
@@ -56,7 +58,7 @@ const pinned = "SET NAMES utf8mb4, autocommit=1, time_zone='+00:00'," +
 
 // applying is added for Applying. lock_wait_timeout is for metadata locks:
 // its default of a year would hide a forgotten ALTER TABLE.
-const applying = ", foreign_key_checks=0, innodb_lock_wait_timeout=5, lock_wait_timeout=30, @duplex_apply=1"
+const applying = ", foreign_key_checks=0, innodb_lock_wait_timeout=1, lock_wait_timeout=30, @duplex_apply=1"
 
 func (s Session) statement() string {
 	if s == Applying {

@@ -37,7 +37,7 @@ func TestSessionIsPinned(t *testing.T) {
 			}
 			for _, session := range []mysql.Session{mysql.Reading, mysql.Applying} {
 				if session == mysql.Applying {
-					want["@@foreign_key_checks"], want["@duplex_apply"], want["@@innodb_lock_wait_timeout"] = "0", "1", "5"
+					want["@@foreign_key_checks"], want["@duplex_apply"], want["@@innodb_lock_wait_timeout"] = "0", "1", "1"
 				}
 				db := open(t, cfg, session)
 				for expression, value := range want {
