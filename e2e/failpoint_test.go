@@ -38,7 +38,7 @@ func testFailpoints(t *testing.T, e engines) {
 				var both sync.WaitGroup
 				for _, process := range all {
 					if process.args[1] == command {
-						both.Go(func() { dieAt(t, process, fmt.Sprintf("%s:%d", point, n)) })
+						both.Go(func() { dieAt(t, process, point, n) })
 					}
 				}
 				both.Wait()
@@ -56,8 +56,10 @@ func testFailpoints(t *testing.T, e engines) {
 }
 
 // dieAt starts the process anew with a failpoint, waits until it has died
-// there, and starts it without. It may be called from any goroutine.
-func dieAt(t *testing.T, process *Process, failpoint string) {
+// there the nth time, and starts it without. It may be called from any goroutine.
+func dieAt(t *testing.T, process *Process, point string, n int) {
+	failpoint := fmt.Sprintf("%s:%d", point, n)
+	limit := startLimit + time.Duration(n)*5*time.Second // offsets are saved once a second at most
 	process.Kill()
 	process.Start("DUPLEX_FAILPOINT=" + failpoint)
 	cmd, done := process.current()
@@ -66,8 +68,8 @@ func dieAt(t *testing.T, process *Process, failpoint string) {
 		if !killed(cmd.ProcessState) {
 			t.Errorf("%s with failpoint %s ended by itself: %s", process.Name, failpoint, cmd.ProcessState)
 		}
-	case <-time.After(startLimit):
-		t.Errorf("%s has not come to failpoint %s within %s: %s", process.Name, failpoint, startLimit, process.LogTail(5))
+	case <-time.After(limit):
+		t.Errorf("%s has not come to failpoint %s within %s: %s", process.Name, failpoint, limit, process.LogTail(5))
 		return
 	}
 	process.Start()

@@ -22,7 +22,9 @@ func testLargeTransaction(t *testing.T, e engines) {
 	p := newPairOf(t, e, "large", nil)
 	rows := e.scaled(200_000, 1_000_000)
 	for _, s := range p.sides() {
-		setGlobal(p, s, "innodb_buffer_pool_size", "512*1024*1024", "64*1024*1024") // the test bed's own is for small tables
+		if !s.mysql.IsMariaDB() { // which 11.8 lets grow no further than it was at the start; its table is a third as large
+			setGlobal(p, s, "innodb_buffer_pool_size", "512*1024*1024", "64*1024*1024") // the test bed's own is for small tables
+		}
 		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.big (id INT PRIMARY KEY, v INT NOT NULL, name VARCHAR(100) NOT NULL, UNIQUE KEY (v, id))",
 			"CREATE TABLE shop.small (id INT PRIMARY KEY)")
 	}
