@@ -45,6 +45,10 @@ type Binder struct {
 	// constructor: MariaDB then misses rows whose column isn't utf8mb4, but
 	// the time that it takes for this longer form grows with its square.
 	pairs bool
+	// twice is set where a list of one key must name it twice: for one row
+	// constructor alone MariaDB makes no look-up, but reads, and locks, the whole
+	// table.
+	twice bool
 }
 
 // texts are the constant parts of the statements.
@@ -101,6 +105,7 @@ func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect)
 		b.pairs = b.pairs || dialect == MariaDB && len(b.key) > 1 && b.key[i].foreign
 	}
 	b.bindUnique(value)
+	b.twice = dialect == MariaDB && len(b.key) > 1 && !b.pairs
 	return b, b.compileTexts(dialect)
 }
 
@@ -318,6 +323,9 @@ func (b *Binder) AppendSelectKeys(dst []byte, keys [][]byte) ([]byte, error) {
 func (b *Binder) appendKeys(dst []byte, keys [][]byte, head, tail string) ([]byte, error) {
 	if len(keys) == 0 {
 		return dst, errors.New("writing a statement: it has no keys")
+	}
+	if len(keys) == 1 && b.twice {
+		keys = [][]byte{keys[0], keys[0]}
 	}
 	start := len(dst)
 	dst = append(dst, head...)
