@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 
 	"duplex/schemas"
 )
@@ -191,7 +190,9 @@ func (c *column) appendCoarse(dst, b []byte, at int) ([]byte, int, error) {
 			dst = append(dst[:mark], dst[mark+1:]...)
 		}
 	case c.fold == foldAll:
-		dst = dst[:mark]
+		end := len(dst)
+		dst = appendFolded(dst, dst[mark:])
+		dst = dst[:mark+copy(dst[mark:], dst[end:])]
 	case c.fold == foldSpaces:
 		// Most of the _bin collations ignore trailing spaces.
 		for len(dst) > mark && dst[len(dst)-1] == ' ' {
@@ -199,26 +200,6 @@ func (c *column) appendCoarse(dst, b []byte, at int) ([]byte, int, error) {
 		}
 	}
 	return dst, at, nil
-}
-
-// fold is how much of a text its collation may ignore.
-type fold uint8
-
-const (
-	foldNone   fold = iota
-	foldSpaces      // trailing spaces at most
-	foldAll         // whatever a language ignores: nothing is known without its tables
-)
-
-// foldOf returns what is to be left out of a string for its comparison.
-func foldOf(collation string) fold {
-	switch {
-	case collation == "binary" || collation == "utf8mb4_0900_bin":
-		return foldNone
-	case strings.HasSuffix(collation, "_bin"):
-		return foldSpaces
-	}
-	return foldAll
 }
 
 // exactEquality reports whether values of the column that the server takes for
