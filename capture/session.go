@@ -20,7 +20,7 @@ import (
 )
 
 // queueBytes bounds what was read from the binlog and not yet stamped.
-const queueBytes = 16 << 20
+const queueBytes = 8 << 20
 
 // session is one run of capture, from one connection to the database and one
 // to Kafka until either fails. Its stages are the path of a row: reading,
