@@ -34,6 +34,9 @@ func (f *batchFailure) Error() string {
 	if server = mysql.Classify(f.err); server.Number != 0 {
 		return what + ": " + server.Error()
 	}
+	if table != nil {
+		return what + ": " + table.err.Error()
+	}
 	return what + ": " + f.err.Error()
 }
 

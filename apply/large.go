@@ -79,7 +79,7 @@ func (l *large) write(ctx context.Context) error {
 		l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
 		l.changes++
 		l.bytes += h.record.Size()
-		h.record = spine.Record{}
+		h.record, h.change, h.key = spine.Record{}, schemas.Decoded{}, nil // or they would keep the record
 		h.left--
 		if l.s.full(l.changes, l.bytes) {
 			if err := l.flush(ctx); err != nil {

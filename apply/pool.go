@@ -122,6 +122,7 @@ func (p *pool) finish(b *batch) {
 	p.undone = slices.DeleteFunc(p.undone, func(u *batch) bool { return u == b })
 	p.mu.Unlock()
 	close(b.done)
+	b.merged, b.late = merged{}, nil // last keeps b
 	p.room.Release(min(b.bytes, poolBytes))
 	select {
 	case p.freed <- struct{}{}:

@@ -4,25 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
 	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // read assembles transactions and fills batches until ctx ends; work is the
 // context of what must be finished.
 func (s *session) read(ctx, work context.Context) error {
 	for {
+		s.getHungry()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-work.Done():
 			return context.Cause(work)
 		case fetches := <-s.fetches:
-			if err := s.in.Accept(work, fetches); err != nil {
+			if err := s.accept(work, fetches); err != nil {
 				return err
 			}
 		case <-s.pool.freed:
@@ -48,13 +52,33 @@ const cautious = 2000
 // errFullSpeed ends a session that applied them.
 var errFullSpeed = errors.New("the transactions of the failed batch went through one by one: going on at full speed")
 
+// getHungry asks fetch for one answer, if it hasn't been asked yet.
+func (s *session) getHungry() {
+	if s.asked {
+		return
+	}
+	s.asked = true
+	s.hungry <- struct{}{} // has room: there is one at a time
+}
+
+// accept sorts an answer into the inboxes.
+func (s *session) accept(ctx context.Context, fetches kgo.Fetches) error {
+	s.asked = false
+	err := s.in.Accept(ctx, fetches)
+	// Those who handed it over keep the slice until the next one comes: with
+	// what is in it, a row of 64 MiB would stay in memory for as long.
+	clear(fetches)
+	return err
+}
+
 // receive waits for one answer of Kafka and accepts it.
 func (s *session) receive(ctx context.Context) error {
+	s.getHungry()
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case fetches := <-s.fetches:
-		return s.in.Accept(ctx, fetches)
+		return s.accept(ctx, fetches)
 	case <-time.After(time.Second):
 		return nil
 	}
@@ -133,6 +157,7 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 		}
 		return nil
 	})
+	s.decoded = schemas.Decoded{} // or it would keep the last record
 	if err == nil && s.full(b.changes, b.bytes) {
 		err = s.handOver(ctx)
 	}
@@ -203,7 +228,15 @@ func (s *session) handOver(ctx context.Context) error {
 		return nil
 	}
 	b.sortTables()
-	return s.pool.add(ctx, b)
+	if err := s.pool.add(ctx, b); err != nil || b.bytes < poolBytes {
+		return err
+	}
+	// A wide row is alone in memory, but for what is fetched already.
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
+	debug.FreeOSMemory()
+	return nil
 }
 
 // alone writes a large transaction with nothing else under way.

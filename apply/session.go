@@ -33,7 +33,11 @@ type session struct {
 	progress *progress
 	in       *spine.Consumer
 	asm      *spine.Assembler
+	// hungry holds a token when the reader wants what fetch will send it in
+	// fetches.
+	hungry   chan struct{}
 	fetches  chan kgo.Fetches
+	asked    bool // hungry was told, and nothing has come yet
 	binders  *binders
 	pool     *pool
 	workers  int
@@ -77,7 +81,7 @@ func (st *Stream) run(ctx context.Context) error {
 		return err
 	}
 	defer lease.release()
-	s := &session{st: st, target: target, progress: p, workers: st.workers(), fetches: make(chan kgo.Fetches), cautiously: cautious}
+	s := &session{st: st, target: target, progress: p, workers: st.workers(), hungry: make(chan struct{}, 1), fetches: make(chan kgo.Fetches), cautiously: cautious}
 	closeAll := func() {}
 	err = lease.during(ctx, func(ctx context.Context) error {
 		applied, err := p.takeOver(ctx, target, s.workers+1)
@@ -219,9 +223,16 @@ func (s *session) flow(ctx context.Context, lease *lease) error {
 	return group.Wait()
 }
 
-// fetch hands on what Kafka gives, one answer at a time.
+// fetch hands on what Kafka gives, one answer at a time. It asks only when the
+// reader is hungry: Kafka's client has the next answer ready as it is, and a
+// third one with a wide row in it would be too much.
 func (s *session) fetch(ctx context.Context) error {
 	for {
+		select {
+		case <-s.hungry:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		fetches := s.in.Client.PollFetches(ctx)
 		select {
 		case s.fetches <- fetches:

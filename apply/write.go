@@ -90,6 +90,7 @@ func (w *writer) rollback(ctx context.Context) {
 
 // tables writes what each key of each table became.
 func (w *writer) tables(ctx context.Context, tables []*tableRows) error {
+	defer func() { clear(w.images[:cap(w.images)]) }() // or they would keep what they are parts of
 	for _, t := range tables {
 		if err := w.rows(ctx, t); err != nil {
 			return err
@@ -128,11 +129,11 @@ func (w *writer) rows(ctx context.Context, t *tableRows) error {
 		return err
 	}
 	if !unique {
-		return w.chunks(ctx, t.table, w.images, t.table.binder.AppendUpsert)
+		return w.store(ctx, t.table, w.images, upsert())
 	}
 	// By primary key only: where a secondary unique key exists, an upsert of a
 	// row that is absent could change another row that has its unique value.
-	if err := w.chunks(ctx, t.table, w.images, t.table.binder.AppendInsert); err != nil {
+	if err := w.store(ctx, t.table, w.images, insert()); err != nil {
 		return err
 	}
 	return w.keep(ctx, t.table, kept)
@@ -182,21 +183,21 @@ func (w *writer) keep(ctx context.Context, t *boundTable, rows []row) error {
 	if err != nil {
 		return err
 	}
-	var insert, upsert [][]byte
+	var absent, existing [][]byte
 	for _, r := range rows {
 		if w.keyText, err = t.binder.AppendKeyText(w.keyText[:0], r.key); err != nil {
 			return err
 		}
 		if present[string(w.keyText)] {
-			upsert = append(upsert, r.after)
+			existing = append(existing, r.after)
 		} else {
-			insert = append(insert, r.after)
+			absent = append(absent, r.after)
 		}
 	}
-	if err := w.chunks(ctx, t, upsert, t.binder.AppendUpsert); err != nil {
+	if err := w.store(ctx, t, existing, upsert()); err != nil {
 		return err
 	}
-	return w.chunks(ctx, t, insert, t.binder.AppendInsert)
+	return w.store(ctx, t, absent, insert())
 }
 
 // lookUp locks the rows of keys and notes which of them exist.

@@ -30,6 +30,7 @@ type chunk struct {
 	ends    int           // transactions that may have an END record
 	bytes   int64         // of row images
 	encoded int64         // bytes of the records
+	wide    bool          // it has a wide row
 	done    chan struct{} // closed when the rows are encoded
 }
 

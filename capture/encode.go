@@ -76,6 +76,9 @@ func (e *encoder) rows(c *chunk, st *step) error {
 // then that of the row it speaks of.
 func (e *encoder) row(c *chunk, st *step, images []byte) (rest []byte, err error) {
 	d, ev := st.table.version.Decoder, st.rows
+	if len(images) >= wideBytes {
+		return e.wideRow(c, st, images)
+	}
 	var before, after []byte
 	if ev.Op != binlog.Insert {
 		if before, images, err = d.Decode(e.before[:0], images, ev.Present, e.keyBefore, &e.exactBefore); err != nil {
@@ -109,24 +112,37 @@ func (e *encoder) row(c *chunk, st *step, images []byte) (rest []byte, err error
 // move adds a delete with its tombstone and an insert, each with the other's
 // key in a header.
 func (e *encoder) move(c *chunk, st *step, before, after []byte) error {
-	from := e.record(st, before, e.keyBefore)
-	to := e.record(st, after, e.keyAfter)
-	oldKey, err := st.table.key.AppendStruct(nil, from.Key[schemas.HeaderBytes:])
+	from, to, err := e.moved(st, before, after)
 	if err != nil {
 		return err
+	}
+	e.put(c, st, 'd', before, nil, from)
+	c.records = append(c.records, encoded{record: e.tombstone(st, before, from)})
+	e.put(c, st, 'c', nil, after, to)
+	return nil
+}
+
+// moved returns the records, without values, of a row that got another key.
+func (e *encoder) moved(st *step, before, after []byte) (from, to *kgo.Record, err error) {
+	from, to = e.record(st, before, e.keyBefore), e.record(st, after, e.keyAfter)
+	oldKey, err := st.table.key.AppendStruct(nil, from.Key[schemas.HeaderBytes:])
+	if err != nil {
+		return nil, nil, err
 	}
 	newKey, err := st.table.key.AppendStruct(nil, to.Key[schemas.HeaderBytes:])
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	from.Headers = append(slices.Clip(from.Headers), kgo.RecordHeader{Key: topics.HeaderNewKey, Value: newKey})
 	to.Headers = append(slices.Clip(to.Headers), kgo.RecordHeader{Key: topics.HeaderOldKey, Value: oldKey})
-	tombstone := e.record(st, before, e.keyBefore)
-	tombstone.Headers = from.Headers
-	e.put(c, st, 'd', before, nil, from)
-	c.records = append(c.records, encoded{record: tombstone})
-	e.put(c, st, 'c', nil, after, to)
-	return nil
+	return from, to, nil
+}
+
+// tombstone returns the tombstone that follows a moved row's delete.
+func (e *encoder) tombstone(st *step, before []byte, from *kgo.Record) *kgo.Record {
+	r := e.record(st, before, e.keyBefore)
+	r.Headers = from.Headers
+	return r
 }
 
 // remove adds a delete and its tombstone, which lets Kafka compact the key
@@ -139,15 +155,20 @@ func (e *encoder) remove(c *chunk, st *step, before []byte) {
 // put adds a change. The end of its value depends on the changes ahead of it:
 // publishing writes it, into room that is left here.
 func (e *encoder) put(c *chunk, st *step, op byte, before, after []byte, r *kgo.Record) {
-	if exact := schemas.AppendExact(nil, exactOf(before, &e.exactBefore), exactOf(after, &e.exactAfter)); exact != nil {
-		r.Headers = append(slices.Clip(r.Headers), kgo.RecordHeader{Key: topics.HeaderExact, Value: exact})
-	}
+	e.setExact(r, exactOf(before, &e.exactBefore), exactOf(after, &e.exactAfter))
 	e.change.Before, e.change.After = before, after
 	value := st.table.envelope.AppendHead(schemas.AppendHeader(e.arena.buffer(), st.table.valueID), &e.change)
 	end, room := len(value), schemas.MaxTail(st.txn.gtid)
 	r.Value = e.arena.keep(slices.Grow(value, room)[:end+room])[:end]
 	c.encoded += int64(len(r.Key) + end + room)
 	c.records = append(c.records, encoded{r, op})
+}
+
+// setExact adds the header with what the images can't hold, if there is any.
+func (e *encoder) setExact(r *kgo.Record, before, after *schemas.Exact) {
+	if exact := schemas.AppendExact(nil, before, after); exact != nil {
+		r.Headers = append(slices.Clip(r.Headers), kgo.RecordHeader{Key: topics.HeaderExact, Value: exact})
+	}
 }
 
 // record returns a record without a value, keyed by the key columns of row.

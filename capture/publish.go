@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -58,6 +59,9 @@ type publishing struct {
 	lot *lot
 	now time.Time
 
+	limits   limits
+	wideGone chan struct{} // receives when Kafka has a wide row
+
 	published counts
 }
 
@@ -102,6 +106,9 @@ func (s *publishing) chunk(ctx context.Context, c *chunk) error {
 		var err error
 		if s.lot, err = s.publisher.reserve(ctx, n, c.encoded+int64(c.ends)*usualEnd); err != nil {
 			return s.drain(err)
+		}
+		if c.wide {
+			s.lot.gone = s.wideGone
 		}
 		defer s.lot.close()
 	}
@@ -166,7 +173,17 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 			t.counts[e.record.Partition]++
 			s.tail.Op, s.tail.TotalOrder, s.tail.CollectionOrder = e.op, txn.total, t.rows
 			e.record.Value = schemas.AppendTail(e.record.Value, &s.tail)
-			if t.unproven > 0 {
+			if len(e.record.Value) >= wideBytes {
+				if err := s.admit(ctx, t, e.record); err != nil {
+					if supervise.IsPermanent(err) {
+						st.err = err
+					}
+					return err
+				}
+				if len(e.record.Value) >= freeBytes {
+					debug.FreeOSMemory() // the event that it was read from
+				}
+			} else if t.unproven > 0 { // goavro would have a wide one in memory four times
 				if st.err = t.prove(e.record); st.err != nil {
 					return st.err
 				}

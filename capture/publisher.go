@@ -52,15 +52,19 @@ func newPublisher(ctx context.Context, cfg config.Kafka, region change.Region) (
 	if err != nil {
 		return nil, supervise.Permanent(err)
 	}
+	compressor, err := topics.Compressor()
+	if err != nil {
+		return nil, supervise.Permanent(err)
+	}
 	client, err := kgo.NewClient(append(opts,
 		kgo.TransactionalID(topics.TransactionalID(region)),
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RecordDeliveryTimeout(deliveryTimeout),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.NoCompression()),
+		kgo.WithCompressor(compressor),
 		kgo.ProducerBatchMaxBytesFn(func(string) int32 { return topics.MaxMessage }),
 		kgo.MaxBufferedRecords(maxInFlight), // ours is the bound: inFlight
-		kgo.BrokerMaxWriteBytes(topics.MaxMessage+1<<20),
+		kgo.BrokerMaxWriteBytes(topics.MaxRequest),
 		kgo.ProducerLinger(0),
 	)...)
 	if err != nil {
@@ -87,6 +91,7 @@ type lot struct {
 	left      atomic.Int64             // records that Kafka doesn't have yet
 	places    int64                    // records not yet produced
 	done      func(*kgo.Record, error) // produced: made once, not for each record
+	gone      chan<- struct{}          // of a wide row: told when Kafka has it
 }
 
 // reserve waits for room for so many records of so many bytes in all.
@@ -126,6 +131,9 @@ func (l *lot) close() {
 func (l *lot) give(records int64) {
 	if l.left.Add(-records) == 0 {
 		l.publisher.inFlight.Release(l.size)
+		if l.gone != nil {
+			l.gone <- struct{}{} // has room: there is one wide row at a time
+		}
 	}
 }
 
@@ -155,7 +163,10 @@ func (p *publisher) produced(r *kgo.Record, err error) {
 	if err == nil {
 		return
 	}
-	err = fmt.Errorf("publishing to topic %s: %w", r.Topic, explain(err))
+	err = fmt.Errorf("publishing %d bytes to topic %s: %w", len(r.Value), r.Topic, explain(err))
+	if errors.Is(err, kgo.ErrRecordTimeout) && len(r.Value) > wideBytes {
+		err = fmt.Errorf("%w; if the brokers' %s is less than that, raise it", err, topics.RequestSize)
+	}
 	p.failed.CompareAndSwap(nil, &err)
 }
 

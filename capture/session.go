@@ -96,6 +96,7 @@ func (c *Capture) stream(ctx context.Context) error {
 	s.publishing = publishing{
 		c: c, in: s.pipeline, waiting: s.stamping.waiting,
 		publisher: publisher, positions: positions, spine: spine, schema: schema, pulse: pulse, saved: time.Now(),
+		wideGone: make(chan struct{}, 1),
 	}
 	if err := s.publishing.restore(ctx, server); err != nil {
 		return err
@@ -150,7 +151,7 @@ func (s *session) read(ctx context.Context) error {
 		Engine: cfg.Engine, Address: cfg.MySQL.Address,
 		User: cfg.MySQL.User, Password: cfg.MySQL.Password.Reveal(), TLS: tls, ServerID: cfg.MySQL.ServerID,
 		Collations: collations(s.server), Captured: s.c.cfg.Captured, Describe: s.describe(ctx), Logger: s.c.cfg.Log,
-	}, s.publishing.position, func(ev *binlog.Event) error { return events.Put(ctx, ev, ev.Size()) })
+	}, s.publishing.position, func(ev *binlog.Event) error { return s.put(ctx, ev) })
 	s.stamping.ended = classifyRead(err)
 	return events.Put(ctx, nil, 0)
 }

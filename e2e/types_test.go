@@ -199,9 +199,6 @@ func transact(t *testing.T, conn *sql.Conn, statements ...string) {
 // what the binlog has of each.
 func rowImages(t *testing.T, s *side, conn *sql.Conn, columns int) [][]byte {
 	t.Helper()
-	execOn(t, conn, "FLUSH BINARY LOGS")
-	_, from := binlogRange(t, s.mysql)
-	from.Pos = 4
 	rows, err := conn.QueryContext(t.Context(), "SELECT id, CAST(day AS CHAR) FROM shop.types ORDER BY day, id")
 	if err != nil {
 		t.Fatal(err)
@@ -216,28 +213,39 @@ func rowImages(t *testing.T, s *side, conn *sql.Conn, columns int) [][]byte {
 		deletes = append(deletes, fmt.Sprintf("DELETE FROM shop.types WHERE id = %d AND day = '%s'", id, day))
 	}
 	rows.Close()
+	var images [][]byte
+	deletedImages(t, s, conn, "types", columns, deletes, func(image []byte) { images = append(images, bytes.Clone(image)) })
+	return images
+}
+
+// deletedImages runs statements that each delete one row of a table of schema
+// shop, and shows keep what the binlog has of each.
+func deletedImages(t *testing.T, s *side, conn *sql.Conn, table string, columns int, deletes []string, keep func(image []byte)) {
+	t.Helper()
+	execOn(t, conn, "FLUSH BINARY LOGS")
+	_, from := binlogRange(t, s.mysql)
+	from.Pos = 4
 	execOn(t, conn, "BEGIN")
 	for _, statement := range deletes {
 		execOn(t, conn, statement)
 	}
 	execOn(t, conn, "COMMIT")
 	_, end := binlogRange(t, s.mysql)
-	images := readImages(t, s.mysql, from, end)
-	for _, image := range images {
+	readImages(t, s.mysql, from, end, table, func(image []byte) {
 		if columns%8 != 0 { // bits for no column: the servers differ in them
 			image[(columns+7)/8-1] |= 0xff << (columns % 8)
 		}
-	}
-	return images
+		keep(image)
+	})
 }
 
-// readImages returns the data of the events that delete rows of shop.types.
-func readImages(t *testing.T, m *testbed.MySQL, from, end gomysql.Position) (images [][]byte) {
+// readImages shows keep the data of the events that delete rows of a table.
+func readImages(t *testing.T, m *testbed.MySQL, from, end gomysql.Position, table string, keep func(image []byte)) {
 	t.Helper()
 	stream, closed := openBinlog(t, m, from, func(ev *replication.RowsEvent, data []byte) error {
 		pos, err := ev.DecodeHeader(data)
-		if err == nil && string(ev.Table.Table) == "types" {
-			images = append(images, bytes.Clone(data[pos:]))
+		if err == nil && string(ev.Table.Table) == table {
+			keep(data[pos:])
 		}
 		return err
 	})
@@ -250,7 +258,7 @@ func readImages(t *testing.T, m *testbed.MySQL, from, end gomysql.Position) (ima
 			t.Fatalf("reading the binlog of %s: %v", m.Name(), err)
 		}
 		if _, ok := ev.Event.(*replication.RotateEvent); !ok && ev.Header.LogPos >= end.Pos && ev.Header.EventType != replication.FORMAT_DESCRIPTION_EVENT {
-			return images
+			return
 		}
 	}
 }

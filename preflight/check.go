@@ -13,6 +13,7 @@ import (
 	"duplex/mysql"
 	"duplex/schemas"
 	"duplex/tasks"
+	"duplex/topics"
 )
 
 // Check checks the regions of the process files for the task. With one process
@@ -196,7 +197,8 @@ func largestChange(s *side) int64 {
 	for _, t := range s.tables {
 		for _, c := range t.Columns {
 			if c.Type == schemas.JSON || strings.HasPrefix(c.Native, "longtext") || strings.HasPrefix(c.Native, "longblob") {
-				return 2 * s.server.MaxAllowedPacket
+				const around = 1 << 20 // what a request has besides the row's two images
+				return min(2*s.server.MaxAllowedPacket+around, topics.MaxRequest)
 			}
 		}
 	}

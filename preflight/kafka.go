@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -92,10 +91,10 @@ func (k *kafkaCheck) brokerSettings(ctx context.Context, admin *kadm.Client, nod
 		if resource.Err != nil {
 			continue
 		}
-		if v, ok := value(resource, retryBackoff); ok && v > 1 {
+		if v, ok := topics.Setting(resource, retryBackoff); ok && v > 1 {
 			slow = append(slow, resource.Name)
 		}
-		if v, ok := value(resource, "socket.request.max.bytes"); ok && k.largest > 0 && v < k.largest {
+		if v, ok := topics.Setting(resource, topics.RequestSize); ok && k.largest > 0 && v < k.largest {
 			small = append(small, resource.Name)
 		}
 	}
@@ -108,20 +107,9 @@ func (k *kafkaCheck) brokerSettings(ctx context.Context, admin *kadm.Client, nod
 	if len(small) > 0 {
 		slices.Sort(small)
 		k.add(Warn, "kafka-request-size", fmt.Sprintf("socket.request.max.bytes is less than %d on broker %s", k.largest, strings.Join(small, ", ")),
-			"a table of the task has a column without a close limit, and an update of a row as large as max_allowed_packet takes twice that: publishing it would stop the capture",
+			"a table of the task has a column without a close limit, and an update of a row as large as max_allowed_packet takes twice that: unless it can be packed, publishing it would stop the capture",
 			fmt.Sprintf("-- put socket.request.max.bytes=%d into each broker's server.properties and restart them one by one; or lower max_allowed_packet in MySQL\n", k.largest))
 	}
-}
-
-// value returns a setting that is a number; ok is false if the broker hasn't it.
-func value(resource kadm.ResourceConfig, name string) (int64, bool) {
-	for _, c := range resource.Configs {
-		if c.Key == name && c.Value != nil {
-			n, err := strconv.ParseInt(*c.Value, 10, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
 }
 
 // topicSettings looks at topics of the region that exist already, as somebody
@@ -147,7 +135,7 @@ func (k *kafkaCheck) topicSettings(ctx context.Context, admin *kadm.Client) {
 		return
 	}
 	for _, resource := range configs {
-		if size, ok := value(resource, "max.message.bytes"); ok && size < topics.MaxMessage {
+		if size, ok := topics.Setting(resource, topics.MessageSize); ok && size < topics.MaxMessage {
 			k.add(Warn, "topic-message-size", fmt.Sprintf("max.message.bytes of topic %s is %d and should be %d", resource.Name, size, topics.MaxMessage),
 				"a larger row would stop the capture",
 				fmt.Sprintf("-- kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config max.message.bytes=%d\n", resource.Name, topics.MaxMessage))

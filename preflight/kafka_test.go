@@ -39,6 +39,13 @@ func TestKafkaAndRegistry(t *testing.T) {
 	both := func(finding string) []string { return []string{"east " + finding, "west " + finding} }
 
 	w.step("good", func(w *world) { w.with(kafka, registry).expect() })
+	w.step("large rows", func(w *world) {
+		w.exec(east, "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, l LONGBLOB)")
+		w.exec(west, "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, l LONGBLOB)")
+		w.with(kafka, registry).expect()
+		w.exec(east, "DROP TABLE shop_eu.t")
+		w.exec(west, "DROP TABLE shop_eu.t")
+	})
 	w.step("replication factor", func(w *world) {
 		k := kafka
 		k.ReplicationFactor = 3
@@ -69,13 +76,6 @@ func TestKafkaAndRegistry(t *testing.T) {
 			w.t.Fatal(err)
 		}
 	})
-	w.step("large rows", func(w *world) { // 100 MiB a request by default, two images of 64 MiB
-		w.exec(east, "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, l LONGBLOB)")
-		w.exec(west, "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, l LONGBLOB)")
-		w.with(kafka, registry).expect(both("kafka-request-size warn")...)
-		w.exec(east, "DROP TABLE shop_eu.t")
-		w.exec(west, "DROP TABLE shop_eu.t")
-	})
 	w.step("peer", func(w *world) {
 		w = w.with(kafka, registry)
 		w.procs[east].Peers = map[change.Region]config.Peer{"west": {Kafka: plainKafka(unusedAddress(t)), Registry: registry}}
@@ -84,13 +84,17 @@ func TestKafkaAndRegistry(t *testing.T) {
 }
 
 func TestKafkaSettings(t *testing.T) {
-	slow := bed.Kafka(t, testbed.KafkaSecure(), testbed.KafkaConfig("add.partitions.to.txn.retry.backoff.ms=20"))
+	// Kafka's defaults: 100 MiB a request, and two images of 64 MiB don't fit.
+	slow := bed.Kafka(t, testbed.KafkaSecure(), testbed.KafkaConfig("add.partitions.to.txn.retry.backoff.ms=20", "socket.request.max.bytes=104857600"))
 	w := newWorld(t, testbed.MySQL97, testbed.MySQL97)
 	k := plainKafka(slow.Brokers()...)
 	k.TLS = config.TLS{Mode: config.TLSVerifyFull, CA: slow.CAFile}
 	k.SASL = config.SASL{Mechanism: "SCRAM-SHA-512", User: testbed.KafkaUser, Password: testbed.KafkaPassword}
 	embedded := config.Registry{URL: config.EmbeddedName}
 	w.with(k, embedded).expect("east kafka-transaction-wait warn", "west kafka-transaction-wait warn")
+	w.exec(east, "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, l LONGBLOB)")
+	w.exec(west, "CREATE TABLE shop_eu.t (id INT PRIMARY KEY, l LONGBLOB)")
+	w.with(k, embedded).expect("east kafka-transaction-wait warn", "west kafka-transaction-wait warn", "east kafka-request-size warn", "west kafka-request-size warn")
 	k.SASL.Password = "canary-secret"
 	for _, f := range w.with(k, embedded).expect("east kafka-access refuse", "west kafka-access refuse") {
 		if strings.Contains(f.What+f.Fix, "canary-secret") {

@@ -77,6 +77,11 @@ func (e *Envelope) AppendHead(dst []byte, c *Change) []byte {
 	return e.appendSource(dst, c.Source)
 }
 
+// AppendSource appends the field that follows the images, for a change whose
+// images were decoded into dst: each after the index of its union, 2, or that
+// index alone, 0, where there is none.
+func (e *Envelope) AppendSource(dst []byte, s *Source) []byte { return e.appendSource(dst, s) }
+
 // AppendTail appends the other fields of c after AppendHead's.
 func AppendTail(dst []byte, c *Change) []byte {
 	if c.TxID == "" {

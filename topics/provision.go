@@ -20,9 +20,9 @@ const MaxMessage = 160 << 20
 // returns its number of partitions.
 func EnsureTable(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name string) (int32, error) {
 	return ensure(ctx, adm, cfg, name, int32(cfg.Partitions), map[string]string{
-		"cleanup.policy":    "delete",
-		"retention.ms":      strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
-		"max.message.bytes": strconv.Itoa(MaxMessage),
+		"cleanup.policy": "delete",
+		"retention.ms":   strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
+		MessageSize:      strconv.Itoa(MaxMessage),
 	})
 }
 
@@ -31,9 +31,9 @@ func EnsureTable(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name s
 // heartbeats.
 func EnsureOrdered(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name string) error {
 	n, err := ensure(ctx, adm, cfg, name, 1, map[string]string{
-		"cleanup.policy":    "delete",
-		"retention.ms":      strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
-		"max.message.bytes": strconv.Itoa(MaxMessage),
+		"cleanup.policy": "delete",
+		"retention.ms":   strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
+		MessageSize:      strconv.Itoa(MaxMessage),
 	})
 	if err == nil && n != 1 {
 		return fmt.Errorf("topic %s has %d partitions and must have one; mend: delete the topic and restart the capture", name, n)

@@ -254,6 +254,33 @@ func (b *Binder) AppendUpsert(dst []byte, rows [][]byte) ([]byte, error) {
 	return b.appendRows(dst, rows, b.texts.upsertTail)
 }
 
+// AppendWideInsert appends an INSERT of one row with a placeholder, ?, for each
+// large value, and gives those values, parts of row, in their order. A server
+// takes each of them by itself, up to max_allowed_packet: the statement with
+// all of them in it would be larger than that, and two more copies in memory.
+func (b *Binder) AppendWideInsert(dst, row []byte) (text []byte, values []WideValue, err error) {
+	return b.appendWide(dst, row, "")
+}
+
+// AppendWideUpsert is AppendWideInsert that updates the row if it exists.
+func (b *Binder) AppendWideUpsert(dst, row []byte) (text []byte, values []WideValue, err error) {
+	return b.appendWide(dst, row, b.texts.upsertTail)
+}
+
+// WideValue is a value that a placeholder stands for.
+type WideValue struct {
+	Column string // quoted
+	Value  []byte
+}
+
+func (b *Binder) appendWide(dst, row []byte, tail string) (text []byte, values []WideValue, err error) {
+	start := len(dst)
+	if dst, err = b.appendRow(append(dst, b.texts.insert...), row, &values); err != nil {
+		return dst[:start], nil, fmt.Errorf("writing a row of table %s: %w", b.table, err)
+	}
+	return append(dst, tail...), values, nil
+}
+
 func (b *Binder) appendRows(dst []byte, rows [][]byte, tail string) ([]byte, error) {
 	if len(rows) == 0 {
 		return dst, errors.New("writing a statement: it has no rows")
@@ -265,15 +292,16 @@ func (b *Binder) appendRows(dst []byte, rows [][]byte, tail string) ([]byte, err
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = b.appendRow(dst, row); err != nil {
+		if dst, err = b.appendRow(dst, row, nil); err != nil {
 			return dst[:start], fmt.Errorf("writing a row of table %s: %w", b.table, err)
 		}
 	}
 	return append(dst, tail...), nil
 }
 
-// appendRow appends `(value,value)`.
-func (b *Binder) appendRow(dst, row []byte) ([]byte, error) {
+// appendRow appends `(value,value)`. Large values go to wide, unless it is nil,
+// with a placeholder in their place.
+func (b *Binder) appendRow(dst, row []byte, wide *[]WideValue) ([]byte, error) {
 	at, comma := 0, byte('(')
 	for i := range b.row {
 		c := &b.row[i]
@@ -290,6 +318,12 @@ func (b *Binder) appendRow(dst, row []byte) ([]byte, error) {
 		case c.invalid && next < len(row) && row[next] == 0:
 			dst, comma = append(append(append(dst, comma, '\''), c.zero...), '\''), ','
 			next++
+		case wide != nil && c.isWide(row, next):
+			var value []byte
+			if value, next, err = c.readString(row, next); err == nil {
+				dst, comma = append(dst, comma, '?'), ','
+				*wide = append(*wide, WideValue{c.quoted, value})
+			}
 		default:
 			dst, next, err = c.appendLiteral(append(dst, comma), row, next)
 			comma = ','

@@ -234,6 +234,22 @@ func (c *column) appendLiteral(dst, b []byte, at int) ([]byte, int, error) {
 	return appendQuoted(dst, v), at, nil
 }
 
+// isWide reports whether the value at position at of b goes by a placeholder:
+// one of bytes or text, and large. JSON and what comes in the exact form are
+// expressions.
+func (c *column) isWide(b []byte, at int) bool {
+	const large = 4 << 10
+	if c.kind != schemas.KindBytes && c.kind != schemas.KindString {
+		return false
+	}
+	switch c.typ {
+	case schemas.VarChar, schemas.Text, schemas.VarBinary, schemas.Blob:
+		v, _, err := schemas.ReadBytes(b, at)
+		return err == nil && len(v) >= large && !c.isRaw(v)
+	}
+	return false
+}
+
 // readString reads bytes or a string and checks that the column keeps them as
 // they are.
 func (c *column) readString(b []byte, at int) ([]byte, int, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,32 @@ func TestStatements(t *testing.T) {
 			if err != nil || string(text) != got.want {
 				t.Errorf("\n got %s, %v\nwant %s", text, err, got.want)
 			}
+		}
+	}
+}
+
+// TestWideStatements: large values, and no others, become placeholders.
+func TestWideStatements(t *testing.T) {
+	b := bind(t, orders(), MySQL)
+	note := strings.Repeat("it's? ", 1000)
+	const values = "INSERT INTO `shop`.`orders` (`region`,`id`,`no``te`) VALUES ('e?u',7,"
+	for _, tt := range []struct {
+		row    []byte
+		append func(dst, row []byte) ([]byte, []WideValue, error)
+		want   string
+		values []string
+	}{
+		{orderRow("e?u", 7, note), b.AppendWideInsert, values + "?)", []string{note}},
+		{orderRow("e?u", 7, "short"), b.AppendWideInsert, values + "'short')", nil},
+		{orderRow("e?u", 7, note), b.AppendWideUpsert, values + "?) AS duplex_row ON DUPLICATE KEY UPDATE `region`=duplex_row.`region`,`id`=duplex_row.`id`,`no``te`=duplex_row.`no``te`", []string{note}},
+	} {
+		text, wide, err := tt.append(nil, tt.row)
+		var got []string
+		for _, v := range wide {
+			got = append(got, string(v.Value))
+		}
+		if err != nil || string(text) != tt.want || !slices.Equal(got, tt.values) {
+			t.Errorf("\n got %s, %d values, %v\nwant %s", text, len(got), err, tt.want)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"slices"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -152,6 +151,9 @@ func (s *stream) event(r io.Reader) error {
 	if h.kind() == replication.TRANSACTION_PAYLOAD_EVENT {
 		return s.at(at, s.payload(&h, r, at))
 	}
+	if isRemark(h.kind()) && h.size() > slabBytes {
+		return s.at(at, s.passOver(&h, r))
+	}
 	raw, err := s.readBody(&h, r)
 	if err == nil {
 		raw, err = s.check(raw)
@@ -160,6 +162,44 @@ func (s *stream) event(r io.Reader) error {
 		err = s.decode(raw, at)
 	}
 	return s.at(at, err)
+}
+
+// passOver reads an event for its checksum alone. MariaDB sends the text of each
+// statement, which holds a row of 64 MiB once more, or twice.
+func (s *stream) passOver(h *header, r io.Reader) error {
+	sum, left := crc32.NewIEEE(), int64(h.size())-replication.EventHeaderSize
+	sum.Write(h[:])
+	var trailer []byte
+	if s.dump.checked {
+		trailer = make([]byte, replication.BinlogChecksumLength)
+		left -= int64(len(trailer))
+	}
+	_, err := io.CopyN(sum, r, left)
+	if err == nil {
+		_, err = io.ReadFull(r, trailer)
+	}
+	if s.isShort(err) {
+		return s.corrupt(h.kind(), "it is shorter than it says")
+	}
+	if err != nil {
+		return noEOF(err)
+	}
+	beyond, err := io.Copy(io.Discard, r)
+	if err != nil {
+		return err
+	}
+	if beyond > 0 {
+		return s.corrupt(h.kind(), "it is longer than it says")
+	}
+	if s.dump.checked && binary.LittleEndian.Uint32(trailer) != sum.Sum32() {
+		return s.corrupt(h.kind(), "its checksum is wrong")
+	}
+	return nil
+}
+
+// isRemark tells events that hold the text of a statement whose rows follow.
+func isRemark(kind replication.EventType) bool {
+	return kind == replication.MARIADB_ANNOTATE_ROWS_EVENT || kind == replication.ROWS_QUERY_EVENT
 }
 
 // place returns where the event begins. The server leaves the place of some
@@ -218,9 +258,9 @@ func (s *stream) readBody(h *header, r io.Reader) ([]byte, error) {
 }
 
 // readRest reads the rest of an event of the size that its header says. What it
-// allocates grows with what comes.
+// allocates grows with what comes, in few steps: each leaves garbage.
 func readRest(h *header, r io.Reader) ([]byte, error) {
-	const first = slabBytes
+	const first, growth = slabBytes, 15
 	size := int(h.size())
 	if size <= first {
 		raw := make([]byte, size)
@@ -231,8 +271,8 @@ func readRest(h *header, r io.Reader) ([]byte, error) {
 	raw := append(make([]byte, 0, first), h[:]...)
 	for len(raw) < size {
 		from := len(raw)
-		n := min(size-from, max(first, from))
-		raw = slices.Grow(raw, n)[:from+n]
+		n := min(size-from, growth*from)
+		raw = append(make([]byte, 0, from+n), raw...)[:from+n]
 		if _, err := io.ReadFull(r, raw[from:]); err != nil {
 			return nil, noEOF(err)
 		}

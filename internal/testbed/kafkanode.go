@@ -78,7 +78,7 @@ func (k *Kafka) newNode(s kafkaSettings) (*node, error) {
 }
 
 func (k *Kafka) process(i int, dir string, jvm []string) *process {
-	argv := append([]string{"java", "-Xms64m", "-Xmx256m"}, javaFlags(dir)...)
+	argv := append([]string{"java", "-Xms64m", "-Xmx1g"}, javaFlags(dir)...)
 	argv = append(argv, "-Dlog4j2.configurationFile="+filepath.Join(k.home, "log4j2.xml"))
 	argv = append(argv, jvm...)
 	argv = append(argv, "-cp", kafkaClasses(k.home), "kafka.Kafka", filepath.Join(dir, "server.properties"))
@@ -127,6 +127,7 @@ func (k *Kafka) properties(i int, data string) []string {
 		"share.coordinator.state.topic.num.partitions=1",
 		// By default back-to-back transactions of one producer wait 20 ms each.
 		"add.partitions.to.txn.retry.backoff.ms=1",
+		"socket.request.max.bytes=168820736", // an update of a row of 64 MiB
 		"group.initial.rebalance.delay.ms=0",
 		fmt.Sprintf("broker.session.timeout.ms=%d", session),
 		fmt.Sprintf("broker.heartbeat.interval.ms=%d", heartbeat),
