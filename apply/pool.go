@@ -156,6 +156,7 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 		}
 		fault := mysql.Classify(err)
 		if errors.Is(err, errFenced) || fault.Class != mysql.Retry {
+			p.letEarlierFinish(ctx, w, b, fault)
 			return batchError(b, err)
 		}
 		// It waited for a lock that may be held by a later batch, which waits
@@ -168,6 +169,16 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 		case <-time.After(delay/2 + rand.N(delay)):
 		}
 		delay = min(delay*2, time.Second)
+	}
+}
+
+// letEarlierFinish waits, where a batch can't be written, until those before it
+// are committed: the error ends them too, and the stream is to stop at exactly
+// this one.
+func (p *pool) letEarlierFinish(ctx context.Context, w *writer, b *batch, fault mysql.Fault) {
+	err := errYielded
+	for fault.Class == mysql.Stop && errors.Is(err, errYielded) {
+		err = w.awaitTurn(ctx, b) // what it fails with matters less than the fault
 	}
 }
 

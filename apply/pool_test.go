@@ -38,7 +38,10 @@ func (c scriptedConn) Prepare(string) (driver.Stmt, error) { return nil, errors.
 func (c scriptedConn) Begin() (driver.Tx, error)           { return nil, errors.New("no driver transactions") }
 func (c scriptedConn) Close() error                        { return nil }
 
-func (c scriptedConn) ExecContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Result, error) {
+func (c scriptedConn) ExecContext(ctx context.Context, statement string, _ []driver.NamedValue) (driver.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // as the real driver does
+	}
 	if err := c.s.answer(statement); err != nil {
 		return nil, err
 	}
@@ -221,5 +224,62 @@ func TestPoolRetriesInOrder(t *testing.T) {
 		if commits != len(batches) || markers < commits {
 			t.Errorf("seed %d: %d markers and %d commits of %d batches", seed, markers, commits, len(batches))
 		}
+	}
+}
+
+// A batch that can't be written ends the stream only when those before it are
+// committed: it stops at exactly that one (promise 6).
+func TestPoolStopsExactly(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	table := bound(t, "a")
+	batches := make([]*batch, 2)
+	for i := range batches {
+		key := schemas.AppendBytes(nil, fmt.Appendf(nil, "key-%03d.", i+1))
+		batches[i] = newBatch()
+		batches[i].seq, batches[i].bytes, batches[i].commits = change.Seq(i+1), 100, []int64{1}
+		if err := batches[i].add(table, key, image(key, "", 0), image(key, "", 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed, ended := make(chan struct{}), make(chan struct{})
+	server := &scripted{func(statement string) error {
+		switch keyInText.FindString(statement) {
+		case "key-002.":
+			close(failed)
+			return &mysql.MySQLError{Number: 1406, Message: "made up"}
+		case "key-001.":
+			<-failed
+			select { // gives the pool the time to end too early
+			case <-ended:
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		return nil
+	}}
+	db := sql.OpenDB(server)
+	defer db.Close()
+	writers, err := newWriters(t.Context(), db, &progress{task: "t", origin: "east"}, 2, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	p := newPool(2, func(*batch) { written++ }, func(error) {})
+	group, work := errgroup.WithContext(t.Context())
+	context.AfterFunc(work, func() { close(ended) })
+	p.start(work, group, writers)
+	for _, b := range batches {
+		if err := p.add(work, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var failure *batchFailure
+	if err := group.Wait(); !errors.As(err, &failure) || failure.first != 2 {
+		t.Errorf("the pool ended with %v, not with the second batch", err)
+	}
+	if written != 1 {
+		t.Errorf("%d batches were written, not the first", written)
+	}
+	for _, w := range writers {
+		w.conn.Close()
 	}
 }
