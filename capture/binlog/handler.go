@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -350,6 +351,22 @@ func (h *handler) control(ev *replication.RowsEvent) error {
 		return err
 	}
 	return h.emit(&Event{Kind: kind, Mark: &mark})
+}
+
+// decodeControl decodes the rows of a table of schema duplex, the only ones
+// that the library decodes. It would read images without a single column for
+// ever: they have no bytes, so that it never reaches the event's end.
+func decodeControl(ev *replication.RowsEvent, body []byte) error {
+	pos, err := ev.DecodeHeader(body)
+	if err != nil {
+		return err
+	}
+	for i := range int(ev.ColumnCount) {
+		if ev.ColumnBitmap1[i/8]&(1<<(i%8)) != 0 {
+			return ev.DecodeData(pos, body)
+		}
+	}
+	return errors.New("a row event of schema duplex has no columns")
 }
 
 // readMark reads the last row image of the event: of an update, what the row

@@ -52,6 +52,7 @@ func (s *stream) keep(raw []byte) []byte {
 func newStream(d *dump, h *handler) *stream {
 	s := &stream{dump: d, handler: h, parser: replication.NewBinlogParser()}
 	s.parser.SetFlavor(h.cfg.Engine)
+	s.parser.SetRowsEventDecodeFunc(decodeControl)
 	return s
 }
 
