@@ -19,8 +19,8 @@ type family struct {
 	before string
 	// parts, if given, are the servers that have the types.
 	parts []testbed.Part
-	// notTo is a server that takes the types and not all of the values.
-	notTo testbed.Part
+	// notTo are servers that take the types and not all of the values.
+	notTo []testbed.Part
 	// random is how many random rows TestRoundTrip adds to the edges.
 	random int
 }
