@@ -142,7 +142,7 @@ func (s *session) describe(ctx context.Context) func(*schemas.Table) error {
 		defer db.Close()
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		now, err := mysql.LoadColumns(ctx, db, t.DB, t.Name)
+		now, err := mysql.LoadTable(ctx, db, t.DB, t.Name)
 		if err != nil {
 			return classify(err)
 		}

@@ -129,7 +129,8 @@ func testTypes(t *testing.T, e engines) {
 	}
 	stop(processes)
 	compareStrings(t, p)
-	east, west := rowImages(t, p.east, conns[0], len(columns)+5), rowImages(t, p.west, conns[1], len(columns)+5)
+	dropGenerated(t, p, conns)
+	east, west := rowImages(t, p.east, conns[0], len(columns)+3), rowImages(t, p.west, conns[1], len(columns)+3)
 	if len(east) != 4*each || len(west) != 4*each {
 		t.Errorf("%d images in east, %d in west", len(east), len(west))
 	}
@@ -145,7 +146,20 @@ func testTypes(t *testing.T, e engines) {
 			}
 		}
 	}
-	t.Logf("%d columns, %d rows, %d images differ", len(columns)+5, len(east), different)
+	t.Logf("%d columns, %d rows, %d images differ", len(columns)+3, len(east), different)
+}
+
+// dropGenerated compares the generated columns in SQL and drops them: MariaDB
+// leaves them out of the binlog's images.
+func dropGenerated(t *testing.T, p *pair, conns []*sql.Conn) {
+	t.Helper()
+	for i, s := range p.sides() {
+		var wrong int
+		if err := conns[i].QueryRowContext(t.Context(), "SELECT COUNT(*) FROM shop.types WHERE NOT (virt <=> n + 1 AND kept <=> CONCAT('x', n))").Scan(&wrong); err != nil || wrong > 0 {
+			t.Fatalf("%d rows of %s have other values in generated columns, %v", wrong, s.region, err)
+		}
+		execOn(t, conns[i], "ALTER TABLE shop.types DROP COLUMN virt, DROP COLUMN kept")
+	}
 }
 
 // insertEveryType inserts one row for each of two dates that are one date to

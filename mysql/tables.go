@@ -40,7 +40,7 @@ func LoadTables(ctx context.Context, db *sql.DB, match func(db, table string) bo
 	if err := l.readColumns(ctx, conn, ""); err != nil {
 		return nil, fmt.Errorf("reading columns: %w", err)
 	}
-	if err := l.readKeys(ctx, conn); err != nil {
+	if err := l.readKeys(ctx, conn, ""); err != nil {
 		return nil, fmt.Errorf("reading keys: %w", err)
 	}
 	for _, t := range l.tables {
@@ -67,9 +67,9 @@ func (l *loader) readTables(ctx context.Context, conn *sql.Conn, match func(db, 
 	})
 }
 
-// LoadColumns returns one table with its columns alone, nil if the server
+// LoadTable returns one table with its columns and keys, nil if the server
 // doesn't show it.
-func LoadColumns(ctx context.Context, db *sql.DB, schema, table string) (*schemas.Table, error) {
+func LoadTable(ctx context.Context, db *sql.DB, schema, table string) (*schemas.Table, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err // a *ConnectError says all
@@ -77,11 +77,15 @@ func LoadColumns(ctx context.Context, db *sql.DB, schema, table string) (*schema
 	defer conn.Close()
 	t := &schemas.Table{DB: schema, Name: table}
 	l := &loader{byName: map[[2]string]*schemas.Table{{schema, table}: t}}
-	if err := l.readColumns(ctx, conn, " AND TABLE_SCHEMA = ? AND TABLE_NAME = ?", schema, table); err != nil {
+	const one = " AND TABLE_SCHEMA = ? AND TABLE_NAME = ?"
+	if err := l.readColumns(ctx, conn, one, schema, table); err != nil {
 		return nil, fmt.Errorf("reading columns of %s: %w", t, err)
 	}
 	if len(t.Columns) == 0 {
 		return nil, nil
+	}
+	if err := l.readKeys(ctx, conn, one, schema, table); err != nil {
+		return nil, fmt.Errorf("reading keys of %s: %w", t, err)
 	}
 	return t, nil
 }
@@ -112,11 +116,12 @@ func (l *loader) readColumns(ctx context.Context, conn *sql.Conn, condition stri
 	}, args...)
 }
 
-// readKeys reads the primary and the unique keys. A part without a column is
+// readKeys reads the primary and the unique keys of all tables, or of those of
+// a condition. A part without a column is
 // an expression, one with SUB_PART a prefix.
-func (l *loader) readKeys(ctx context.Context, conn *sql.Conn) error {
+func (l *loader) readKeys(ctx context.Context, conn *sql.Conn, condition string, args ...any) error {
 	return each(ctx, conn, "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART IS NOT NULL"+
-		" FROM information_schema.STATISTICS WHERE NON_UNIQUE=0 AND TABLE_SCHEMA NOT IN "+systemSchemas+
+		" FROM information_schema.STATISTICS WHERE NON_UNIQUE=0 AND TABLE_SCHEMA NOT IN "+systemSchemas+condition+
 		" ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX", func(rows *sql.Rows) error {
 		var db, table, index string
 		var column sql.NullString
@@ -129,7 +134,7 @@ func (l *loader) readKeys(ctx context.Context, conn *sql.Conn) error {
 			return nil
 		}
 		return addKeyPart(t, index, column, prefix)
-	})
+	}, args...)
 }
 
 func addKeyPart(t *schemas.Table, index string, column sql.NullString, prefix bool) error {

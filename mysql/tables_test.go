@@ -87,7 +87,7 @@ func TestLoadTables(t *testing.T) {
 	})
 }
 
-// The servers show defaults in different ways, which LoadColumns evens out.
+// The servers show defaults in different ways, which LoadTable evens out.
 func TestLiteralDefaults(t *testing.T) {
 	onEveryServer(t, func(t *testing.T, server *testbed.MySQL) {
 		columns := []struct{ definition, want string }{ // want: "-" without a literal
@@ -114,7 +114,7 @@ func TestLiteralDefaults(t *testing.T) {
 			}
 		}
 		db := open(t, plainConfig(server), mysql.Reading)
-		table, err := mysql.LoadColumns(t.Context(), db, "shop", "t")
+		table, err := mysql.LoadTable(t.Context(), db, "shop", "t")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestLiteralDefaults(t *testing.T) {
 		if f := table.Columns[len(columns)-1]; f.Precision != 7 || f.Scale != 2 {
 			t.Errorf("FLOAT(7,2) has precision %d, scale %d", f.Precision, f.Scale)
 		}
-		if none, err := mysql.LoadColumns(t.Context(), db, "shop", "absent"); none != nil || err != nil {
+		if none, err := mysql.LoadTable(t.Context(), db, "shop", "absent"); none != nil || err != nil {
 			t.Errorf("a table that isn't there: %v, %v", none, err)
 		}
 	})

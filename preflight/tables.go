@@ -18,6 +18,7 @@ func checkTables(s *side) []Finding {
 		found = append(found, checkKey(s, t)...)
 		found = append(found, checkEngine(s, t)...)
 		found = append(found, checkVersioned(s, t)...)
+		found = append(found, checkGenerated(s, t)...)
 		for i := range t.Columns {
 			found = append(found, checkColumn(s, t, &t.Columns[i])...)
 		}
@@ -92,6 +93,27 @@ func checkVersioned(s *side, t *schemas.Table) []Finding {
 		What: "the table keeps its history itself (WITH SYSTEM VERSIONING)",
 		Why:  "its old rows are in the binlog as rows, and the other region can't be told their times: it would make another history of its own",
 		Fix:  fmt.Sprintf("-- in every region; the history is lost\nALTER TABLE %s DROP SYSTEM VERSIONING;\n", quoteTable(t.DB, t.Name))}}
+}
+
+// checkGenerated looks for unique keys with columns that MariaDB leaves out of
+// the binlog.
+func checkGenerated(s *side, t *schemas.Table) (found []Finding) {
+	if s.server.Flavor != mysql.MariaDB {
+		return nil
+	}
+	for _, u := range t.Unique {
+		for _, i := range u.Columns {
+			if !t.Columns[i].Generated {
+				continue
+			}
+			name, key := mysql.QuoteIdent(t.Columns[i].Name), mysql.QuoteIdent(u.Name)
+			found = append(found, Finding{Region: s.region(), Code: "generated-unique", Severity: Warn, Where: s.whereTable(t) + ", column " + name,
+				What: fmt.Sprintf("the generated column is in the unique key %s", key),
+				Why:  "MariaDB 11.8.9 leaves generated columns out of the binlog of updates and deletes: capture stops at one of these, since rows that clash in this key could not be told",
+				Fix:  fmt.Sprintf("-- exclude the table, or make the key a plain one in every region\nALTER TABLE %s DROP INDEX %s, ADD INDEX %s (%s);\n", quoteTable(t.DB, t.Name), key, key, quoteList(columnNames(t, u.Columns)))})
+		}
+	}
+	return found
 }
 
 func checkEngine(s *side, t *schemas.Table) []Finding {

@@ -51,7 +51,10 @@ func TestTablesWithoutStatement(t *testing.T) {
 			}{[]string{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY) WITH SYSTEM VERSIONING"}, "system-versioned refuse"}, struct {
 				create []string
 				code   string
-			}{[]string{"CREATE SEQUENCE shop_eu.s"}, "sequence warn"})
+			}{[]string{"CREATE SEQUENCE shop_eu.s"}, "sequence warn"}, struct {
+				create []string
+				code   string
+			}{[]string{"CREATE TABLE shop_eu.t (id INT PRIMARY KEY, n INT, g INT AS (n + 1) STORED, UNIQUE KEY u (g))"}, "generated-unique warn"})
 		}
 		for _, c := range cases {
 			w.step(c.create[0], func(w *world) {

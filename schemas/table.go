@@ -7,7 +7,10 @@
 // information_schema. Columns are matched by name.
 package schemas
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Type is the native type of a column.
 type Type uint8
@@ -73,6 +76,9 @@ type Column struct {
 	Values []string
 	// Generated columns are captured, compared, and never written.
 	Generated bool
+	// Derived is a generated column that no unique key has: what applies a row
+	// can do without it, and MariaDB leaves it out of its binlog.
+	Derived bool
 	// Default is set where the server fills in a value if a statement leaves
 	// the column out: DEFAULT, AUTO_INCREMENT. Only information_schema tells.
 	Default bool
@@ -130,9 +136,8 @@ func (t *Table) Column(name string) int {
 func (t *Table) String() string { return t.DB + "." + t.Name }
 
 // Complete adds to a table built from TABLE_MAP what only information_schema
-// tells and its schema depends on: defaults, FLOAT(M,D), and the types that
-// MariaDB logs as BINARY. The definition may
-// be newer than the table, or nil if there is none now. A column that isn't in
+// tells: defaults, FLOAT(M,D), the types that MariaDB logs as BINARY, and which
+// columns can be done without. The definition may be newer than the table, or nil if there is none now. A column that isn't in
 // it with the same type stays as it is.
 func (t *Table) Complete(newer *Table) {
 	if newer == nil {
@@ -144,6 +149,8 @@ func (t *Table) Complete(newer *Table) {
 		if at < 0 {
 			continue
 		}
+		c.Generated = newer.Columns[at].Generated
+		c.Derived = c.Generated && !newer.keyed(at)
 		if now := newer.Columns[at].Type; now >= UUID && c.Type == Binary && c.Length == now.size() {
 			c.Type, c.Native, c.Length = now, newer.Columns[at].Native, 0
 		}
@@ -155,6 +162,17 @@ func (t *Table) Complete(newer *Table) {
 			c.Precision, c.Scale = newer.Columns[at].Precision, newer.Columns[at].Scale
 		}
 	}
+}
+
+// keyed reports whether the primary key or a unique one has the column, or may
+// have it: an index doesn't say all of its columns where it is Partial.
+func (t *Table) keyed(column int) bool {
+	for _, u := range t.Unique {
+		if u.Partial || slices.Contains(u.Columns, column) {
+			return true
+		}
+	}
+	return slices.Contains(t.Key, column)
 }
 
 // size is the number of bytes of UUID, INET4 or INET6.

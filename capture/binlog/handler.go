@@ -250,8 +250,12 @@ func (h *handler) rows(ev rowsHeader) error {
 	if err != nil {
 		return fmt.Errorf("table %s: %w", version.Table, err) // still a *RefusedError
 	}
-	if columns := len(version.Table.Columns); !isFull(ev.present, columns) || op == Update && !isFull(ev.presentAfter, columns) {
-		return refuse("table %s: transaction %s holds only a part of its rows: a session has set binlog_row_image; mend: SET GLOBAL binlog_row_image = 'FULL', end the sessions that set another one, and keep their accounts from setting it; the rest of these rows is not in the binlog: %s", version.Table, h.txn.gtid, beginAnew)
+	lacks := version.Decoder.Lacks(ev.present)
+	if lacks == nil && op == Update {
+		lacks = version.Decoder.Lacks(ev.presentAfter)
+	}
+	if lacks != nil {
+		return refuseLack(version.Table, h.txn.gtid, lacks)
 	}
 	if isCompressedRows(ev.kind) {
 		if ev.images, err = inflate(ev.images, h.limit); err != nil {
@@ -272,19 +276,6 @@ func (h *handler) rows(ev rowsHeader) error {
 		return err
 	}
 	return h.emit(rows)
-}
-
-// isFull reports whether a bitmap has a bit for each of the columns.
-func isFull(bitmap []byte, columns int) bool {
-	if len(bitmap) < (columns+7)/8 {
-		return false
-	}
-	for i := range columns {
-		if bitmap[i/8]&(1<<(i%8)) == 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // opOf names the operation of a rows event. Formats that hold only part of a

@@ -88,7 +88,22 @@ func madeCollations() map[uint64]Collation {
 // allTypesImage is an image of allTypes with a value in each column, and a
 // piece for each: its bytes, and the Avro they become.
 func allTypesImage() (nulls, image, want []byte) {
-	var columns = []struct{ value, avro string }{
+	columns := allTypesValues()
+	nulls = make([]byte, (len(columns)+7)/8)
+	for i, c := range columns {
+		image = append(image, c.value...)
+		if i > 0 {
+			want = append(want, 2)
+		}
+		want = append(want, c.avro...)
+	}
+	return nulls, image, want
+}
+
+// allTypesValues are the values of that image, as the binlog has them and in
+// Avro.
+func allTypesValues() []struct{ value, avro string } {
+	return []struct{ value, avro string }{
 		{"\xff\xff\xff\xff\xff\xff\xff\xff", "\x12\x00\xff\xff\xff\xff\xff\xff\xff\xff"},
 		{"\x80", "\xff\x01"}, {"\xff", "\xfe\x03"}, // TINYINT -128, 255
 		{"\x00\x80", "\xff\xff\x03"}, {"\xff\xff", "\xfe\xff\x07"},
@@ -111,15 +126,6 @@ func allTypesImage() (nulls, image, want []byte) {
 		{"\x02", "\x04bc"}, {"\x05", "\x08x,ü"},
 		{"\x03\x00\x00\x00\x05\xff\xff", "\x04-1"},
 	}
-	nulls = make([]byte, (len(columns)+7)/8)
-	for i, c := range columns {
-		image = append(image, c.value...)
-		if i > 0 {
-			want = append(want, 2)
-		}
-		want = append(want, c.avro...)
-	}
-	return nulls, image, want
 }
 
 // pack is the server's decimal2bin, from the unscaled number.

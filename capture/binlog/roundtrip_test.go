@@ -96,7 +96,7 @@ func (p *trip) read(t *testing.T, from gomysql.Position, db string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		now, err := mysql.LoadColumns(t.Context(), p.from.DB(), db, p.f.name)
+		now, err := mysql.LoadTable(t.Context(), p.from.DB(), db, p.f.name)
 		if err != nil {
 			t.Fatal(err)
 		}

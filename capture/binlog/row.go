@@ -47,6 +47,10 @@ func (e *ValueError) Error() string {
 // Unwrap gives the kind.
 func (e *ValueError) Unwrap() error { return e.Err }
 
+// maxColumns is the most columns that a table of any of the servers has: 4096,
+// of InnoDB 1017.
+const maxColumns = 4096
+
 // Span is the part [From, To) of a buffer.
 type Span struct{ From, To int }
 
@@ -71,6 +75,8 @@ type column struct {
 	// key is the column's place in the primary key, or -1.
 	key      int
 	nullable bool
+	// derived is set where an image may lack the column.
+	derived bool
 	// null and value are the indexes of the union, as Avro writes them, of NULL
 	// and of a value.
 	null, value byte
@@ -113,7 +119,7 @@ type rough func(c *column, dst, exact, src []byte) (out, exactOut []byte, n int,
 // TableFromMap has made from the same event. Column types that aren't
 // handled yet give an *UnsupportedError.
 func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, error) {
-	if len(t.Columns) == 0 || len(t.Columns) != len(tm.ColumnType) || len(t.Columns) != len(tm.ColumnMeta) {
+	if len(t.Columns) == 0 || len(t.Columns) > maxColumns || len(t.Columns) != len(tm.ColumnType) || len(t.Columns) != len(tm.ColumnMeta) {
 		return nil, fmt.Errorf("compiling the row decoder of %s: %d columns in the model, %d in the event", t, len(t.Columns), len(tm.ColumnType))
 	}
 	d := &RowDecoder{table: t, columns: make([]column, len(t.Columns)), bitmap: (len(t.Columns) + 7) / 8}
@@ -127,6 +133,7 @@ func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, e
 			return nil, err
 		}
 		c.key, c.nullable = -1, t.Columns[i].Optional()
+		c.derived = t.Columns[i].Derived && c.nullable
 		if c.null, c.value = 0, 2; t.Columns[i].NullLast() {
 			c.null, c.value = 2, 0
 		}
@@ -136,7 +143,7 @@ func CompileRow(t *schemas.Table, tm *replication.TableMapEvent) (*RowDecoder, e
 		d.columns[i] = c
 	}
 	for p, i := range t.Key {
-		d.columns[i].key = p
+		d.columns[i].key, d.columns[i].derived = p, false
 	}
 	return d, nil
 }
@@ -206,24 +213,31 @@ func (d *RowDecoder) KeyLen() int { return len(d.table.Key) }
 // to where in dst the columns of the primary key stand, in key order: those
 // bytes one after another are the record Key.
 //
-// present is the event's bitmap of the columns in the image: all of them, or
-// it is an error. Errors about a value are a *ValueError; dst is then nil.
+// present is the event's bitmap of the columns in the image: all of them but
+// derived ones, which are then NULL, or it is an error. Errors about a value are a *ValueError; dst is then nil.
 //
 // exact, which Decode empties first, receives the values that the Avro form
 // can't hold: those of the row go into the record's header, see
 // schemas.AppendExact, and count when two keys are compared, see SameKey.
 func (d *RowDecoder) Decode(dst, src, present []byte, key []Span, exact *schemas.Exact) (out, rest []byte, err error) {
 	exact.Reset()
-	if err := d.checkPresent(present); err != nil {
-		return nil, nil, err
+	if len(key) < len(d.table.Key) {
+		return nil, nil, fmt.Errorf("decoding a row of %s: room for %d key columns, need %d", d.table, len(key), len(d.table.Key))
+	}
+	if len(present) < d.bitmap {
+		return nil, nil, d.fail("", ErrTruncated)
+	}
+	if !d.isFull(present) {
+		return d.decodePartial(dst, src, present, key, exact)
 	}
 	if len(src) < d.bitmap {
 		return nil, nil, d.fail("", ErrTruncated)
 	}
-	if len(key) < len(d.table.Key) {
-		return nil, nil, fmt.Errorf("decoding a row of %s: room for %d key columns, need %d", d.table, len(key), len(d.table.Key))
-	}
-	nulls, src := src[:d.bitmap], src[d.bitmap:]
+	return d.decode(dst, src[:d.bitmap], src[d.bitmap:], key, exact)
+}
+
+// decode decodes values; nulls is the bitmap of the columns that have none.
+func (d *RowDecoder) decode(dst, nulls, src []byte, key []Span, exact *schemas.Exact) (out, rest []byte, err error) {
 	for i := range d.columns {
 		c := &d.columns[i]
 		if nulls[i>>3]&(1<<(i&7)) != 0 {
@@ -296,25 +310,6 @@ func (d *RowDecoder) SameKey(before []byte, b []Span, exactBefore *schemas.Exact
 		}
 	}
 	return true
-}
-
-// checkPresent refuses an image without all columns.
-func (d *RowDecoder) checkPresent(present []byte) error {
-	if len(present) < d.bitmap {
-		return d.fail("", ErrTruncated)
-	}
-	last := d.bitmap - 1
-	for _, b := range present[:last] {
-		if b != 0xff {
-			return d.fail("", ErrPartialImage)
-		}
-	}
-	// The bits after the last column's may have any value.
-	want := byte(0xff) >> (8*d.bitmap - len(d.columns))
-	if present[last]&want != want {
-		return d.fail("", ErrPartialImage)
-	}
-	return nil
 }
 
 func (d *RowDecoder) fail(column string, err error) error {

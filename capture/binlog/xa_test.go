@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"duplex/internal/testbed"
+	"duplex/schemas"
 )
 
 // everyServer are the versions that the promises hold for.
@@ -38,7 +39,8 @@ type follower struct {
 	open     bool
 	rows     []string // of the open transaction
 	commits  []string // of all others with rows: "gtid: op table, …"
-	limit    int64    // of what is held of prepared transactions; 0: as always
+	describe func(*schemas.Table) error
+	limit    int64 // of what is held of prepared transactions; 0: as always
 }
 
 func follow(t *testing.T, s *source, from string) *follower {
@@ -58,7 +60,7 @@ func follow(t *testing.T, s *source, from string) *follower {
 func (f *follower) restart(t *testing.T) *follower {
 	t.Helper()
 	n := follow(t, f.s, f.position.String())
-	n.commits, n.limit = f.commits, f.limit
+	n.commits, n.limit, n.describe = f.commits, f.limit, f.describe
 	return n
 }
 
@@ -78,7 +80,7 @@ func (f *follower) read(t *testing.T, stops int) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	cfg := Config{Engine: f.position.Engine(), Address: f.s.Addr, User: "root", ServerID: 4243, Collations: f.s.collations(t),
-		Captured: func(db, _ string) bool { return db == "d" }, heldBytes: f.limit}
+		Captured: func(db, _ string) bool { return db == "d" }, Describe: f.describe, heldBytes: f.limit}
 	f.open, f.rows = false, nil
 	err := Read(ctx, cfg, f.position, func(e *Event) error {
 		return f.take(e, stops)
