@@ -112,29 +112,49 @@ func (s *stream) payload(h *header, r io.Reader, at uint64) error {
 	if err := s.zstd.Reset(body); err != nil {
 		return s.corruptUnlessRead(h, err)
 	}
-	var last []byte
-	for {
-		raw, err := s.inner()
-		if errors.Is(err, io.EOF) {
-			break
+	last, err := s.unverified(h, at)
+	if err == nil || isRefusal(err) {
+		// A wrong checksum explains whatever was refused.
+		if end := s.endOfPayload(h, r, body, sum.Sum32); err == nil || isRefusal(end) {
+			err = end
 		}
-		if err != nil {
-			return s.corruptUnlessRead(h, err)
-		}
-		if last != nil {
-			if err := s.decode(last, at); err != nil {
-				return err
-			}
-		}
-		last = raw
 	}
-	if err := s.endOfPayload(h, r, body, sum.Sum32); err != nil {
+	if err != nil {
 		return err
 	}
 	if last == nil {
 		return s.corrupt(h.kind(), "it is empty")
 	}
 	return s.decode(last, at)
+}
+
+// unverified hands on the events of a compressed transaction but for the last,
+// which it returns. Their checksum comes after them, so that they may say
+// anything; but nothing that could be published as it is.
+func (s *stream) unverified(h *header, at uint64) (last []byte, err error) {
+	emit := s.handler.emit
+	defer func() { s.handler.emit = emit }()
+	s.handler.emit = func(e *Event) error {
+		if e.Kind == Commit || e.Kind == DDL || e.Kind == Unread {
+			return s.corrupt(h.kind(), "its transaction ends before it does")
+		}
+		return emit(e)
+	}
+	for {
+		raw, err := s.inner()
+		if errors.Is(err, io.EOF) {
+			return last, nil
+		}
+		if err != nil {
+			return nil, s.corruptUnlessRead(h, err)
+		}
+		if last != nil {
+			if err := s.decode(last, at); err != nil {
+				return nil, err
+			}
+		}
+		last = raw
+	}
 }
 
 // inner reads the next event of a compressed transaction; io.EOF is its end.
@@ -170,6 +190,13 @@ func (s *stream) endOfPayload(h *header, r, body io.Reader, sum func() uint32) e
 		return s.corrupt(h.kind(), "its checksum is wrong")
 	}
 	return nil
+}
+
+// isRefusal tells an error of what was read from one of reading, or of emit.
+func isRefusal(err error) bool {
+	var refused *RefusedError
+	var unsupported *UnsupportedError
+	return errors.As(err, &refused) || errors.As(err, &unsupported)
 }
 
 // corruptUnlessRead tells an event that can't be decompressed from a

@@ -178,11 +178,6 @@ func anyCollations() map[uint64]Collation {
 	return all
 }
 
-func appendEvent(dst []byte, kind replication.EventType, body []byte) []byte {
-	dst = binary.LittleEndian.AppendUint16(append(dst, byte(kind)), uint16(len(body)))
-	return append(dst, body...)
-}
-
 // formatDescription is the body of MySQL 8's FORMAT_DESCRIPTION event.
 func formatDescription() []byte {
 	body := binary.LittleEndian.AppendUint16(nil, 4)

@@ -3,6 +3,7 @@ package binlog
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -53,55 +54,54 @@ func TestCompressedTransactions(t *testing.T) {
 			from := s.executed(t)
 			s.exec(t, "INSERT INTO d.t VALUES (8, 'before')")
 			s.exec(t, "INSERT INTO d.t VALUES (9, 'after')")
-			for _, tt := range []struct{ offset, want string }{{"in the compressed bytes", "corrupt"}, {"in the checksum", "checksum is wrong"}} {
+			// Each byte of the frame, and of the checksum after it.
+			for offset, size := 0, 1; offset < size; offset++ {
 				proxy := s.bed.Proxy(t, s.Addr)
-				payloads := 0
+				spoiled := 0
 				proxy.Tamper(func(sent []byte) ([]byte, bool) {
-					return spoilSecond(sent, &payloads, tt.offset == "in the checksum"), false
+					if frame := secondFrame(sent, &spoiled); frame != nil {
+						size = len(frame)
+						frame[offset] ^= 0x10
+					}
+					return sent, false
 				})
 				events, err := s.readAt(t, from, proxy.Addr())
 				var refused *RefusedError
-				if payloads != 2 || !errors.As(err, &refused) || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("%s: %d payloads, %d events, error %v", tt.offset, payloads, len(events), err)
+				if spoiled != 2 || !errors.As(err, &refused) || !strings.Contains(err.Error(), "corrupt") {
+					t.Errorf("byte %d of %d: %d payloads, %d events, error %v", offset, size, spoiled, len(events), err)
 				}
 				commits := 0
 				for _, e := range events {
-					if e.Kind == Commit {
+					if e.Kind == Commit || e.Kind == DDL {
 						commits++
 					}
 				}
 				if commits != 1 {
-					t.Errorf("%s: %d transactions are committed, not the one before", tt.offset, commits)
+					t.Errorf("byte %d of %d: %d transactions are committed, not the one before", offset, size, commits)
 				}
 			}
 		})
 	})
 }
 
-// spoilSecond changes a byte of the second compressed transaction that comes:
-// the 20th that are compressed, or the last of the event.
-func spoilSecond(sent []byte, seen *int, last bool) []byte {
+// secondFrame returns the second compressed transaction that comes, from its
+// zstd frame to its checksum; nil if it isn't in sent.
+func secondFrame(sent []byte, seen *int) []byte {
 	const sizeAt, magicAt = 9, 19 // in the header; the least that comes before the frame
-	magic := []byte{0x28, 0xb5, 0x2f, 0xfd}
-	for at := 0; ; {
-		i := bytes.Index(sent[at:], magic)
+	for at := 0; ; at++ {
+		i := bytes.Index(sent[at:], []byte{0x28, 0xb5, 0x2f, 0xfd})
 		if i < 0 {
-			return sent
+			return nil
 		}
 		at += i
-		if *seen++; *seen == 2 && !last {
-			sent[at+20] ^= 0x10
+		if *seen++; *seen != 2 {
+			continue
 		}
-		if *seen == 2 && last {
-			for start := at - magicAt; start > at-64; start-- {
-				if kind := sent[start+4]; kind == 40 && sent[start-1] == 0 {
-					size := int(sent[start+sizeAt]) | int(sent[start+sizeAt+1])<<8
-					sent[start+size-1] ^= 1
-					return sent
-				}
+		for start := at - magicAt; start > at-64; start-- {
+			if kind := sent[start+4]; kind == 40 && sent[start-1] == 0 {
+				return sent[at : start+int(binary.LittleEndian.Uint16(sent[start+sizeAt:]))]
 			}
 		}
-		at++
 	}
 }
 
