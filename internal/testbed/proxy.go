@@ -1,12 +1,14 @@
 package testbed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,7 +34,14 @@ type weather struct {
 	rate    int  // bytes a second for each direction of each connection; 0 means no limit
 	held    flow // directions in which nothing passes
 	tamper  func([]byte) (pass []byte, reset bool)
+	lose    *loss
 	changed chan struct{}
+}
+
+// loss breaks connections when the server answers certain requests.
+type loss struct {
+	request []byte
+	left    atomic.Int64
 }
 
 // flow is a set of directions.
@@ -48,6 +57,7 @@ type link struct {
 	client, server net.Conn
 	done           chan struct{} // closed when the link is
 	once           sync.Once
+	doomed         atomic.Bool // it is reset when the server next says something
 }
 
 // reset breaks the connection, as a broken network does.
@@ -145,7 +155,22 @@ func (p *Proxy) Tamper(f func(sent []byte) (pass []byte, reset bool)) {
 	p.change(func(w *weather) { w.tamper = f })
 }
 
-// Restore undoes Cut, HalfOpen, HoldReplies, Latency, Bandwidth and Tamper.
+// LoseAnswers lets the next n requests that hold the given bytes reach the server, and resets each of their connections when the
+// server answers: it has done what it was asked, and the client doesn't learn of it. The bytes must come in one piece, as a
+// short statement does. The function returned tells how many of the n are still to come.
+func (p *Proxy) LoseAnswers(request string, n int) (left func() int) {
+	lose := &loss{request: []byte(request)}
+	lose.left.Store(int64(n))
+	p.change(func(w *weather) { w.lose = lose })
+	return func() int { return int(max(0, lose.left.Load())) }
+}
+
+// dooms reports whether the answer to a request is to be lost.
+func (l *loss) dooms(request []byte) bool {
+	return l != nil && l.left.Load() > 0 && bytes.Contains(request, l.request) && l.left.Add(-1) >= 0
+}
+
+// Restore undoes Cut, HalfOpen, HoldReplies, Latency, Bandwidth, Tamper and LoseAnswers.
 func (p *Proxy) Restore() error {
 	p.change(func(w *weather) { *w = weather{} })
 	p.mu.Lock()
@@ -270,6 +295,13 @@ func (p *Proxy) pump(l *link, direction flow, from, to net.Conn) {
 			if tcp, ok := to.(*net.TCPConn); ok {
 				_ = tcp.CloseWrite() // the other direction may still have something to say
 			}
+			return
+		}
+		if direction == requests && p.now().lose.dooms(next.data) {
+			l.doomed.Store(true) // before the server can answer
+		}
+		if direction == replies && l.doomed.Load() {
+			l.reset()
 			return
 		}
 		broken := false

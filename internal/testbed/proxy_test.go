@@ -150,3 +150,51 @@ func TestProxyEndsConnectionsInOrder(t *testing.T) {
 		t.Errorf("%d bytes came back, want %d", len(got), len(want))
 	}
 }
+
+// TestProxyLosesAnswers: the request arrives, the answer doesn't, and so many times only.
+func TestProxyLosesAnswers(t *testing.T) {
+	heard := make(chan string, 8)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				text := make([]byte, 64)
+				for {
+					n, err := c.Read(text)
+					if err != nil {
+						return
+					}
+					heard <- string(text[:n])
+					if _, err := c.Write(text[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	p := bed.Proxy(t, l.Addr().String())
+	left := p.LoseAnswers("COMMIT", 1)
+	c := dial(t, p)
+	for _, text := range []string{"BEGIN", "COMMIT"} {
+		_, err := echo(t, c, text, 5*time.Second)
+		if got := <-heard; got != text {
+			t.Errorf("the server heard %q, want %q", got, text)
+		}
+		if lost := err != nil; lost != (text == "COMMIT") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if left() != 0 {
+		t.Errorf("%d answers are still to be lost, want 0", left())
+	}
+	if _, err := echo(t, dial(t, p), "COMMIT", 5*time.Second); err != nil {
+		t.Errorf("a second answer was lost: %v", err)
+	}
+}
