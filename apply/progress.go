@@ -36,8 +36,8 @@ type progress struct {
 type lease struct{ conn *sql.Conn }
 
 const (
-	leaseSilence = 10 * time.Second
-	leaseBeat    = 2 * time.Second
+	leaseSilence = 6 * time.Second
+	leaseBeat    = time.Second
 )
 
 // errStandby says that another applier holds the lease.

@@ -11,7 +11,8 @@ import (
 )
 
 // takeoverLimit is how long a standby may take to go on for an apply that was
-// killed or has frozen.
+// killed or has frozen. Of the 10 s that are promised the server takes 6 to see
+// that one is frozen; the rest is work, and here many tests share the cores.
 const takeoverLimit = 15 * time.Second
 
 // TestSecondApplyStandsBy: of two applies of a region one works; the other
