@@ -16,6 +16,10 @@ type batch struct {
 	// late are the rows that must wait until all earlier batches are committed.
 	late  []*tableRows
 	locks locks
+	// ordered are instead all changes of a batch in which the order of the source
+	// matters. It is a barrier: it is written when all before it are committed,
+	// and none after it is begun before it is.
+	ordered *sequence
 
 	seq     change.Seq // of the last transaction
 	hlc     change.HLC // the greatest

@@ -19,6 +19,8 @@ import (
 // boundTable is one version of a source table, bound to the target's.
 type boundTable struct {
 	name     string // db.table
+	db       string
+	table    string
 	envelope *schemas.EnvelopeReader
 	key      *schemas.Record
 	binder   *statement.Binder
@@ -36,6 +38,9 @@ type binders struct {
 	registry *schemas.Registry // of the source region
 	dialect  statement.Dialect
 	bound    map[bindKey]*boundTable
+	// wanted tells whether a table is in the task. kin are by table and header.
+	wanted func(db, table string) bool
+	kin    map[string]*kin
 }
 
 type bindKey struct {
@@ -95,7 +100,7 @@ func (b *binders) bind(ctx context.Context, name bindKey) (*boundTable, error) {
 		return nil, supervise.Permanent(err)
 	}
 	full := db + "." + table
-	t := &boundTable{name: full, envelope: envelope, key: key, binder: binder, seed: xxhash.Sum64String(full)}
+	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, binder: binder, seed: xxhash.Sum64String(full)}
 	for i, unique := range binder.Unique() {
 		index := target.Unique[i]
 		t.looseUnique = t.looseUnique || index.Partial || len(unique.Fields) < len(index.Columns)

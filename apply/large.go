@@ -19,7 +19,7 @@ type large struct {
 	end   *spine.Ending
 	heads []head
 	// chunk are the rows not yet sent: so many changes, so many bytes.
-	chunk          merged
+	chunk          sequence
 	changes, bytes int64
 }
 
@@ -36,7 +36,7 @@ type head struct {
 // stream writes the transaction at the head of the spine. All batches before
 // it must be done.
 func (s *session) stream(ctx context.Context, end *spine.Ending) error {
-	l := &large{s: s, end: end, chunk: newMerged()}
+	l := &large{s: s, end: end}
 	for i := range end.Partitions {
 		if p := &end.Partitions[i]; s.asm.Wanted(p.Topic) {
 			l.heads = append(l.heads, head{partition: spine.Partition{Topic: p.Topic, Index: p.Partition}, left: p.Count})
@@ -76,7 +76,14 @@ func (l *large) write(ctx context.Context) error {
 		if h == nil {
 			break
 		}
-		l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
+		if l.end.Cascades {
+			err = l.s.addOrdered(ctx, &l.chunk, h.table, h.key, &h.change, h.record)
+		} else {
+			l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
+		}
+		if err != nil {
+			return err
+		}
 		l.changes++
 		l.bytes += h.record.Size()
 		h.record, h.change, h.key = spine.Record{}, schemas.Decoded{}, nil // or they would keep the record
@@ -90,14 +97,17 @@ func (l *large) write(ctx context.Context) error {
 	if err := l.flush(ctx); err != nil {
 		return err
 	}
+	if l.chunk.moving != nil {
+		return supervise.Permanent(errHalfMove)
+	}
 	return w.commit(ctx)
 }
 
 func (l *large) flush(ctx context.Context) error {
-	if err := l.s.streamer.tables(ctx, l.chunk.tables); err != nil {
+	if err := l.s.streamer.steps(ctx, l.chunk.take()); err != nil {
 		return err
 	}
-	l.chunk, l.changes, l.bytes = newMerged(), 0, 0
+	l.changes, l.bytes = 0, 0
 	return nil
 }
 

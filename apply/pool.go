@@ -90,8 +90,29 @@ func (p *pool) count() int {
 // of them would be smaller, each with a commit of its own in the same row.
 func (p *pool) welcome() bool { return p.count() < 2 }
 
-// add hands a batch over, waiting for room.
+// drain waits until all batches are done.
+func (p *pool) drain(ctx context.Context) error {
+	for p.count() > 0 {
+		select {
+		case <-p.freed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// add hands a batch over, waiting for room. One in which order matters is a
+// barrier: add waits until it is done.
 func (p *pool) add(ctx context.Context, b *batch) error {
+	barrier := b.ordered != nil
+	if err := p.put(ctx, b); err != nil || !barrier {
+		return err
+	}
+	return p.drain(ctx)
+}
+
+func (p *pool) put(ctx context.Context, b *batch) error {
 	if err := p.room.Acquire(ctx, min(b.bytes, poolBytes)); err != nil {
 		return context.Cause(ctx)
 	}
@@ -122,7 +143,7 @@ func (p *pool) finish(b *batch) {
 	p.undone = slices.DeleteFunc(p.undone, func(u *batch) bool { return u == b })
 	p.mu.Unlock()
 	close(b.done)
-	b.merged, b.late = merged{}, nil // last keeps b
+	b.merged, b.late, b.ordered = merged{}, nil, nil // last keeps b
 	p.room.Release(min(b.bytes, poolBytes))
 	select {
 	case p.freed <- struct{}{}:
@@ -191,6 +212,11 @@ func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
 	}
 	if err := w.awaitTurn(ctx, b); err != nil {
 		return err
+	}
+	if b.ordered != nil {
+		if err := w.steps(ctx, b.ordered.steps); err != nil {
+			return err
+		}
 	}
 	if err := w.tables(ctx, b.late); err != nil {
 		return err

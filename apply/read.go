@@ -1,10 +1,12 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"duplex/schemas"
@@ -133,7 +135,7 @@ func (s *session) assemble(ctx context.Context) error {
 func (s *session) join(ctx context.Context, end *spine.Ending) error {
 	n := s.asm.Events(end)
 	limit := int64(s.st.cfg.Spec.Apply.BatchRows)
-	if len(s.open.commits) > 0 && (s.open.changes+n > limit || s.st.careful) {
+	if b := s.open; len(b.commits) > 0 && (b.changes+n > limit || s.st.careful || end.Cascades != (b.ordered != nil)) {
 		if err := s.handOver(ctx); err != nil {
 			return err
 		}
@@ -146,7 +148,23 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 	b.commits = append(b.commits, end.CommitMicros)
 	b.changes += n
 	s.cautiously--
-	err := s.asm.Take(func(r spine.Record) error {
+	var err error
+	if end.Cascades {
+		err = s.joinOrdered(ctx)
+	} else {
+		err = s.merge(ctx)
+	}
+	s.decoded = schemas.Decoded{} // or it would keep the last record
+	if err == nil && s.full(b.changes, b.bytes) {
+		err = s.handOver(ctx)
+	}
+	return err
+}
+
+// merge merges the transaction at the head of the spine into the open batch.
+func (s *session) merge(ctx context.Context) error {
+	b := s.open
+	return s.asm.Take(func(r spine.Record) error {
 		b.bytes += r.Size()
 		t, key, err := s.decode(ctx, r, &s.decoded)
 		if err != nil {
@@ -157,11 +175,59 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 		}
 		return nil
 	})
-	s.decoded = schemas.Decoded{} // or it would keep the last record
-	if err == nil && s.full(b.changes, b.bytes) {
-		err = s.handOver(ctx)
+}
+
+// joinOrdered adds the transaction at the head of the spine to the open batch
+// change by change, in the order of the source.
+func (s *session) joinOrdered(ctx context.Context) error {
+	b := s.open
+	if b.ordered == nil {
+		b.ordered = new(sequence)
 	}
-	return err
+	type change struct {
+		schemas.Decoded
+		table  *boundTable
+		key    []byte
+		record spine.Record
+	}
+	var changes []change
+	err := s.asm.Take(func(r spine.Record) (err error) {
+		b.bytes += r.Size()
+		c := change{record: r}
+		if c.table, c.key, err = s.decode(ctx, r, &c.Decoded); err == nil {
+			changes = append(changes, c)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(changes, func(x, y change) int { return cmp.Compare(x.TotalOrder, y.TotalOrder) })
+	for i := range changes {
+		c := &changes[i]
+		if err := s.addOrdered(ctx, b.ordered, c.table, c.key, &c.Decoded, c.record); err != nil {
+			return err
+		}
+	}
+	if b.ordered.moving != nil {
+		return supervise.Permanent(errHalfMove)
+	}
+	return nil
+}
+
+// addOrdered adds a change to a sequence, with what it asks for.
+func (s *session) addOrdered(ctx context.Context, q *sequence, t *boundTable, key []byte, c *schemas.Decoded, r spine.Record) error {
+	var k *kin
+	if keys := topics.Cascade(r.Record); keys != nil {
+		var err error
+		if k, err = s.binders.kinOf(ctx, t, keys); err != nil {
+			return err
+		}
+	}
+	if err := q.add(t, key, c, r.Record, k); err != nil {
+		return supervise.Permanent(fmt.Errorf("%s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+	}
+	return nil
 }
 
 // decode reads a record. The change's slices are parts of the record's.
@@ -223,16 +289,19 @@ func (s *session) handOver(ctx context.Context) error {
 	if time.Since(s.attached) > saveEvery/2 {
 		b.offsets, s.attached = s.in.Taken(), time.Now()
 	}
-	if len(b.tables) == 0 {
+	if len(b.tables) == 0 && (b.ordered == nil || len(b.ordered.steps) == 0) {
 		// Nothing of the task in it: nothing to write means nothing written.
 		return nil
 	}
 	b.sortTables()
-	if err := s.pool.add(ctx, b); err != nil || b.bytes < poolBytes {
+	if err := s.pool.add(ctx, b); err != nil {
 		return err
 	}
+	if b.bytes < poolBytes {
+		return nil
+	}
 	// A wide row is alone in memory, but for what is fetched already.
-	if err := s.settle(ctx); err != nil {
+	if err := s.pool.drain(ctx); err != nil {
 		return err
 	}
 	debug.FreeOSMemory()
@@ -254,12 +323,5 @@ func (s *session) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	for s.pool.count() > 0 {
-		select {
-		case <-s.pool.freed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	return s.pool.drain(ctx)
 }

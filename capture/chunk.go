@@ -51,8 +51,9 @@ type step struct {
 
 // encoded is a record that lacks only what the rows ahead of it decide.
 type encoded struct {
-	record *kgo.Record
-	op     byte // 0: a tombstone
+	record  *kgo.Record
+	op      byte // 0: a tombstone
+	cascade bool // the server changed other rows with it, and logged none
 }
 
 // pipeline connects stamping, encoding and publishing. A chunk goes to both

@@ -22,6 +22,8 @@ type encoder struct {
 	keyAfter      []binlog.Span
 	// exactBefore and exactAfter have what the rows can't hold.
 	exactBefore, exactAfter schemas.Exact
+	// spansBefore and spansAfter are of the rows of a table that has cascades.
+	spansBefore, spansAfter []schemas.Span
 	source                  schemas.Source
 	change                  schemas.Change
 }
@@ -75,9 +77,13 @@ func (e *encoder) rows(c *chunk, st *step) error {
 // published as a delete and an insert, as Debezium does: each record's key is
 // then that of the row it speaks of.
 func (e *encoder) row(c *chunk, st *step, images []byte) (rest []byte, err error) {
-	d, ev := st.table.version.Decoder, st.rows
+	d, ev, from := st.table.version.Decoder, st.rows, len(c.records)
 	if len(images) >= wideBytes {
-		return e.wideRow(c, st, images)
+		rest, err = e.wideRow(c, st, images)
+		if err == nil && cascadesWide(st) {
+			markCascade(st, c.records[from:])
+		}
+		return rest, err
 	}
 	var before, after []byte
 	if ev.Op != binlog.Insert {
@@ -105,6 +111,9 @@ func (e *encoder) row(c *chunk, st *step, images []byte) (rest []byte, err error
 		e.remove(c, st, before)
 	default:
 		e.put(c, st, byte(ev.Op), before, after, e.record(st, after, e.keyAfter))
+	}
+	if st.table.cascade != nil {
+		return images, e.cascade(st, before, after, c.records[from:])
 	}
 	return images, nil
 }
@@ -161,7 +170,7 @@ func (e *encoder) put(c *chunk, st *step, op byte, before, after []byte, r *kgo.
 	end, room := len(value), schemas.MaxTail(st.txn.gtid)
 	r.Value = e.arena.keep(slices.Grow(value, room)[:end+room])[:end]
 	c.encoded += int64(len(r.Key) + end + room)
-	c.records = append(c.records, encoded{r, op})
+	c.records = append(c.records, encoded{record: r, op: op})
 }
 
 // setExact adds the header with what the images can't hold, if there is any.

@@ -168,6 +168,7 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 	s.tail.TxID = txn.gtid
 	for _, e := range records {
 		if e.op != 0 {
+			txn.cascades = txn.cascades || e.cascade
 			txn.total++
 			t.rows++
 			t.counts[e.record.Partition]++

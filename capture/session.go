@@ -31,6 +31,9 @@ type session struct {
 	stamping   stamping
 	pipeline   *pipeline
 	publishing publishing
+	// foreignKeys are those that change rows unlogged, as they were when first
+	// asked for since the last statement; nil if they haven't been.
+	foreignKeys []mysql.ForeignKey
 }
 
 // session runs one session of capture. Where a transaction can't be taken and

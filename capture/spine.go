@@ -59,5 +59,8 @@ func (s *spine) record(txn *transaction, stamp change.Stamp, nowMicros int64) *k
 	r.Topic = s.topic
 	r.Key = a.keep(schemas.AppendEndKey(schemas.AppendHeader(a.buffer(), s.keyID), end.ID))
 	r.Value = a.keep(schemas.AppendEnd(schemas.AppendHeader(a.buffer(), s.endID), end))
+	if txn.cascades {
+		r.Headers = []kgo.RecordHeader{{Key: topics.HeaderCascade, Value: []byte("yes")}}
+	}
 	return r
 }

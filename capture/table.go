@@ -28,6 +28,10 @@ type table struct {
 	valueID     int
 	envelope    *schemas.Envelope
 	key         *schemas.Record
+	// cascade is the header of a change at which the server changed other rows
+	// unlogged, values what reads the columns that decide; nil if it never does.
+	cascade *kgo.RecordHeader
+	values  *schemas.Record
 	// The first records of a version are held against goavro before they are
 	// published; unproven is how many are still to be.
 	proof    *schemas.Proof
@@ -120,14 +124,20 @@ func (t *tables) publish(ctx context.Context, v *binlog.TableVersion) (*table, e
 	if err != nil {
 		return nil, err
 	}
-	return &table{
+	made := &table{
 		version: v, topic: topic, collection: v.Table.String(),
 		partitions: int(partitions), counts: make([]int64, partitions),
 		partitioner: kgo.StickyKeyPartitioner(nil).ForTopic(topic),
 		keyID:       keyID, valueID: valueID,
 		envelope: envelope, key: key,
 		proof: proof, unproven: provenRecords,
-	}, nil
+	}
+	if v.Table.Cascades != nil {
+		if err := made.cascading(valueSchema); err != nil {
+			return nil, supervise.Permanent(err)
+		}
+	}
+	return made, nil
 }
 
 // describe returns what asks the server for the rest of a table's definition.
@@ -147,6 +157,6 @@ func (s *session) describe(ctx context.Context) func(*schemas.Table) error {
 			return classify(err)
 		}
 		t.Complete(now)
-		return nil
+		return s.cascades(t, func() ([]mysql.ForeignKey, error) { return mysql.LoadForeignKeys(ctx, db) })
 	}
 }

@@ -24,6 +24,9 @@ type transaction struct {
 	// they belong to.
 	total  int64
 	tables []*table
+	// cascades is set once a change was published at which the server changed
+	// other rows unlogged.
+	cascades bool
 
 	// The usual room of headers and tables.
 	threeHeaders [topics.HeaderCount]kgo.RecordHeader

@@ -108,7 +108,7 @@ func (e *encoder) putWide(c *chunk, st *step, op byte, value []byte, r *kgo.Reco
 	value = st.table.envelope.AppendSource(value, &e.source)
 	r.Value = slices.Grow(value, schemas.MaxTail(st.txn.gtid))
 	c.encoded += int64(len(r.Key) + len(value))
-	c.records = append(c.records, encoded{r, op})
+	c.records = append(c.records, encoded{record: r, op: op})
 }
 
 // room is about how much a record has besides its images: an image may take a
@@ -121,6 +121,9 @@ func (t *table) room(st *step) int {
 // has that, so that the next isn't read before.
 func (s *session) put(ctx context.Context, ev *binlog.Event) error {
 	wide, size := isWide(ev), ev.Size() // asked now: what was read is let go on the way
+	if ev.Kind == binlog.DDL {
+		s.foreignKeys = nil // it may have made or dropped one
+	}
 	if err := s.stamping.events.Put(ctx, ev, size); err != nil || !wide {
 		return err
 	}

@@ -13,35 +13,21 @@ import (
 // definitions is what belongs to the task's tables and isn't in the table
 // model, since only checks look at it. The keys are db and table.
 type definitions struct {
-	foreignKeys   map[[2]string][]foreignKey
-	triggers      map[[2]string][]string // names; only where the account may see them
-	sequences     []string               // of MariaDB, db.name, quoted
-	autoIncrement int                    // tables that number their rows
+	foreignKeys   map[[2]string][]mysql.ForeignKey
+	outside       map[[2]string][]mysql.ForeignKey // by parent: of tables that aren't the task's
+	triggers      map[[2]string][]string           // names; only where the account may see them
+	sequences     []string                         // of MariaDB, db.name, quoted
+	autoIncrement int                              // tables that number their rows
 }
 
-// foreignKey is one foreign key of a child table.
-type foreignKey struct {
-	name, parentDB, parent string
-	columns, parentColumns []string
-	onUpdate, onDelete     string // CASCADE, SET NULL, SET DEFAULT; empty for a refusal
+// equalTo tells the foreign keys of a table that do the same as k, sameName
+// those that are called so.
+func equalTo(k mysql.ForeignKey) func(mysql.ForeignKey) bool {
+	return func(other mysql.ForeignKey) bool { return strings.EqualFold(k.Definition(), other.Definition()) }
 }
 
-func (k foreignKey) cascades() bool { return k.onUpdate != "" || k.onDelete != "" }
-
-func (k foreignKey) equal(other foreignKey) bool { return strings.EqualFold(k.text(), other.text()) }
-
-func (k foreignKey) sameName(other foreignKey) bool { return strings.EqualFold(k.name, other.name) }
-
-// text is the definition without the name, as ALTER TABLE … ADD takes it.
-func (k foreignKey) text() string {
-	s := fmt.Sprintf("FOREIGN KEY (%s) REFERENCES %s (%s)", quoteList(k.columns), quoteTable(k.parentDB, k.parent), quoteList(k.parentColumns))
-	if k.onDelete != "" {
-		s += " ON DELETE " + k.onDelete
-	}
-	if k.onUpdate != "" {
-		s += " ON UPDATE " + k.onUpdate
-	}
-	return s
+func sameName(k mysql.ForeignKey) func(mysql.ForeignKey) bool {
+	return func(other mysql.ForeignKey) bool { return strings.EqualFold(k.Name, other.Name) }
 }
 
 func quoteList(names []string) string {
@@ -53,9 +39,10 @@ func quoteList(names []string) string {
 }
 
 func readDefinitions(ctx context.Context, db *sql.DB, match func(db, table string) bool) (definitions, error) {
-	d := definitions{foreignKeys: make(map[[2]string][]foreignKey), triggers: make(map[[2]string][]string)}
+	d := definitions{foreignKeys: make(map[[2]string][]mysql.ForeignKey), outside: make(map[[2]string][]mysql.ForeignKey),
+		triggers: make(map[[2]string][]string)}
 	if err := d.readForeignKeys(ctx, db, match); err != nil {
-		return d, fmt.Errorf("reading foreign keys: %w", mysql.Classify(err))
+		return d, err
 	}
 	if err := d.readTriggers(ctx, db, match); err != nil {
 		return d, fmt.Errorf("reading triggers: %w", mysql.Classify(err))
@@ -87,45 +74,20 @@ func (d *definitions) readSequences(ctx context.Context, db *sql.DB, match func(
 	return rows.Err()
 }
 
+// readForeignKeys reads those of the task's tables, and those of others that
+// change rows of theirs along with one of the task's.
 func (d *definitions) readForeignKeys(ctx context.Context, db *sql.DB, match func(db, table string) bool) error {
-	rows, err := db.QueryContext(ctx, "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME,"+
-		" k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME, r.UPDATE_RULE, r.DELETE_RULE"+
-		" FROM information_schema.KEY_COLUMN_USAGE k JOIN information_schema.REFERENTIAL_CONSTRAINTS r"+
-		" ON r.CONSTRAINT_SCHEMA=k.CONSTRAINT_SCHEMA AND r.TABLE_NAME=k.TABLE_NAME AND r.CONSTRAINT_NAME=k.CONSTRAINT_NAME"+
-		" WHERE k.REFERENCED_TABLE_NAME IS NOT NULL ORDER BY k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var table [2]string
-		var column, parentColumn string
-		var k foreignKey
-		if err := rows.Scan(&table[0], &table[1], &k.name, &column, &k.parentDB, &k.parent, &parentColumn, &k.onUpdate, &k.onDelete); err != nil {
-			return err
+	all, err := mysql.LoadForeignKeys(ctx, db)
+	for _, k := range all {
+		switch table := [2]string{k.DB, k.Table}; {
+		case match(k.DB, k.Table):
+			d.foreignKeys[table] = append(d.foreignKeys[table], k)
+		case k.Cascades() && match(k.ParentDB, k.Parent):
+			parent := [2]string{k.ParentDB, k.Parent}
+			d.outside[parent] = append(d.outside[parent], k)
 		}
-		if !match(table[0], table[1]) {
-			continue
-		}
-		k.onUpdate, k.onDelete = action(k.onUpdate), action(k.onDelete)
-		keys := d.foreignKeys[table]
-		if n := len(keys); n == 0 || keys[n-1].name != k.name {
-			keys = append(keys, k)
-		}
-		last := &keys[len(keys)-1]
-		last.columns, last.parentColumns = append(last.columns, column), append(last.parentColumns, parentColumn)
-		d.foreignKeys[table] = keys
 	}
-	return rows.Err()
-}
-
-// action gives the rules that refuse one name: InnoDB treats RESTRICT and NO
-// ACTION alike, and the servers differ in which is the default.
-func action(rule string) string {
-	if rule == "RESTRICT" || rule == "NO ACTION" {
-		return ""
-	}
-	return rule
+	return err
 }
 
 func (d *definitions) readTriggers(ctx context.Context, db *sql.DB, match func(db, table string) bool) error {

@@ -294,24 +294,24 @@ func (c *comparison) foreignKeys() {
 	const why = "applications in one region may write rows that the other would refuse; duplex itself writes without checking foreign keys"
 	key := [2]string{c.a.DB, c.a.Name}
 	a, b := c.from.definitions.foreignKeys[key], c.to.definitions.foreignKeys[key]
-	lacking := func(lacks, has *side, k foreignKey, before string) {
-		c.add(lacks, Warn, "foreign-key-differs", fmt.Sprintf("foreign key %s, %s, is in %s and not here", mysql.QuoteIdent(k.name), k.text(), has.region()),
-			why, before+c.alter("ADD CONSTRAINT "+mysql.QuoteIdent(k.name), k.text()))
+	lacking := func(lacks, has *side, k mysql.ForeignKey, before string) {
+		c.add(lacks, Warn, "foreign-key-differs", fmt.Sprintf("foreign key %s, %s, is in %s and not here", mysql.QuoteIdent(k.Name), k.Definition(), has.region()),
+			why, before+c.alter("ADD CONSTRAINT "+mysql.QuoteIdent(k.Name), k.Definition()))
 	}
 	for _, k := range a {
 		switch {
-		case slices.ContainsFunc(b, k.equal):
-		case slices.ContainsFunc(b, k.sameName):
+		case slices.ContainsFunc(b, equalTo(k)):
+		case slices.ContainsFunc(b, sameName(k)):
 			// The index that came with the old one stays, under the same name: the
 			// new one needs its own.
 			lacking(c.to, c.from, k, fmt.Sprintf("-- or in %s the other way round\n", c.from.region())+
-				c.alter("DROP FOREIGN KEY", mysql.QuoteIdent(k.name))+c.alter("ADD INDEX", "("+quoteList(k.columns)+")"))
+				c.alter("DROP FOREIGN KEY", mysql.QuoteIdent(k.Name))+c.alter("ADD INDEX", "("+quoteList(k.Columns)+")"))
 		default:
 			lacking(c.to, c.from, k, "")
 		}
 	}
 	for _, k := range b {
-		if !slices.ContainsFunc(a, k.equal) && !slices.ContainsFunc(a, k.sameName) {
+		if !slices.ContainsFunc(a, equalTo(k)) && !slices.ContainsFunc(a, sameName(k)) {
 			lacking(c.from, c.to, k, "")
 		}
 	}

@@ -170,23 +170,30 @@ func triggerSight(s *side) []Finding {
 	return nil
 }
 
-// checkCascades looks for child rows that the server changes without telling.
+// checkCascades looks for foreign keys over the border of the task by which the
+// server changes child rows without telling. Within the task apply has the other
+// region's server change the same rows.
 func checkCascades(s *side, t *schemas.Table) []Finding {
 	if s.server.LogsCascades {
 		return nil
 	}
 	var found []Finding
-	for _, k := range s.foreignKeys[[2]string{t.DB, t.Name}] {
-		if !k.cascades() {
-			continue
-		}
-		strict := k
-		strict.onUpdate, strict.onDelete = "", ""
+	add := func(k mysql.ForeignKey, what, why string) {
+		strict, child := k, quoteTable(k.DB, k.Table)
+		strict.OnUpdate, strict.OnDelete = "", ""
 		found = append(found, Finding{Region: s.region(), Code: "cascade", Severity: Refuse, Where: s.whereTable(t),
-			What: fmt.Sprintf("foreign key %s changes rows of this table by itself (%s)", mysql.QuoteIdent(k.name), k.text()),
-			Why:  fmt.Sprintf("%s %s doesn't write such changes to its binlog (MySQL 9.6 and later do): the other region would keep the rows", s.server.Flavor, s.server.Version),
-			Fix: fmt.Sprintf("-- and let the application delete or change the child rows itself\nALTER TABLE %s DROP FOREIGN KEY %s;\nALTER TABLE %s ADD CONSTRAINT %s %s;\n",
-				quoteTable(t.DB, t.Name), mysql.QuoteIdent(k.name), quoteTable(t.DB, t.Name), mysql.QuoteIdent(k.name), strict.text())})
+			What: fmt.Sprintf(what, mysql.QuoteIdent(k.Name), child, quoteTable(k.ParentDB, k.Parent), k.Definition()),
+			Why:  fmt.Sprintf("%s %s doesn't write to its binlog what a foreign key changes by itself (MySQL 9.6 and later do); the other region's server does the same only where this task has both tables: %s", s.server.Flavor, s.server.Version, why),
+			Fix: fmt.Sprintf("-- include %s and %s in this task; or let the application delete or change the child rows itself\nALTER TABLE %s DROP FOREIGN KEY %s;\nALTER TABLE %s ADD CONSTRAINT %s %s;\n",
+				child, quoteTable(k.ParentDB, k.Parent), child, mysql.QuoteIdent(k.Name), child, mysql.QuoteIdent(k.Name), strict.Definition())})
+	}
+	for _, k := range s.foreignKeys[[2]string{t.DB, t.Name}] {
+		if k.Cascades() && s.table(k.ParentDB, k.Parent) == nil {
+			add(k, "foreign key %s changes rows of %s by itself, and its parent %s is not in the task (%s)", "the other region would keep the rows")
+		}
+	}
+	for _, k := range s.outside[[2]string{t.DB, t.Name}] {
+		add(k, "foreign key %s changes rows of %s, which is not in the task, along with those of %s (%s)", "the task stops at the first row of this table that is deleted or gets another key")
 	}
 	return found
 }

@@ -119,6 +119,19 @@ type Table struct {
 	Versioned bool
 	// Engine, such as "InnoDB"; empty in a table built from TABLE_MAP.
 	Engine string
+	// Cascades is set in a table built from TABLE_MAP where the server changes
+	// rows of other tables along with its rows and logs only these.
+	Cascades *Cascades
+}
+
+// Cascades says what makes a server change other rows by itself, by ON DELETE and
+// ON UPDATE of foreign keys.
+type Cascades struct {
+	Delete  bool  // of a row does
+	Columns []int // a change of one of these does
+	// Keys are the foreign keys by which it does, also those of the changed rows in
+	// their turn, as header cascade has them.
+	Keys []byte
 }
 
 // Column returns the position of the column of that name, or -1. Column names

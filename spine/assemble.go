@@ -17,7 +17,10 @@ import (
 // Ending is an END record of the spine.
 type Ending struct {
 	schemas.End
-	offset int64
+	// Cascades is set where one of the changes has topics.HeaderCascade: their
+	// order then matters.
+	Cascades bool
+	offset   int64
 }
 
 // Offset is that of the record on the spine.

@@ -282,7 +282,7 @@ func (c *Consumer) pushEnd(ctx context.Context, r *kgo.Record) error {
 		c.endOK[id] = true
 	}
 	c.spineFetched = r.Offset + 1
-	c.asm.spine = append(c.asm.spine, Ending{offset: r.Offset})
+	c.asm.spine = append(c.asm.spine, Ending{offset: r.Offset, Cascades: topics.Cascade(r) != nil})
 	if err := c.ends.Read(value, &c.asm.spine[len(c.asm.spine)-1].End); err != nil {
 		return supervise.Permanent(fmt.Errorf("reading %s@%d: %w", r.Topic, r.Offset, err))
 	}

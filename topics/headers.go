@@ -23,6 +23,11 @@ const (
 	// HeaderExact has, in binary, the values that Debezium's form can't hold; it
 	// is there only where one is. See schemas.Exact.
 	HeaderExact = "exact"
+	// HeaderCascade is on a delete, or a change of a referenced column, at which
+	// the server changed other rows by its foreign keys and logged none of them. It
+	// has these keys, as JSON. The transaction's END record has it too, with
+	// the value yes.
+	HeaderCascade = "cascade"
 )
 
 // HeaderCount is how many headers every change has.
@@ -78,9 +83,22 @@ func Origin(r *kgo.Record) (origin []byte, seq change.Seq, err error) {
 
 // Exact returns the values that Debezium's form can't hold, nil if there are
 // none, which is nearly always so.
-func Exact(r *kgo.Record) []byte {
+func Exact(r *kgo.Record) []byte { return header(r, HeaderExact) }
+
+// Cascade returns the foreign keys by which the server changed other rows along
+// with the change, nil if it changed none unlogged, which is nearly always so.
+func Cascade(r *kgo.Record) []byte { return header(r, HeaderCascade) }
+
+// Moved reports whether the record is one of the two halves of an update that
+// changed the primary key: the delete, for which half is HeaderNewKey, or the
+// insert, for which it is HeaderOldKey.
+func Moved(r *kgo.Record, half string) bool { return header(r, half) != nil }
+
+// header returns a header's value. It is looked for from the end, where those
+// are that not every change has.
+func header(r *kgo.Record, key string) []byte {
 	for i := len(r.Headers) - 1; i >= 0; i-- {
-		if r.Headers[i].Key == HeaderExact {
+		if r.Headers[i].Key == key {
 			return r.Headers[i].Value
 		}
 	}

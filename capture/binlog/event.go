@@ -87,8 +87,11 @@ type RowsEvent struct {
 	// and after in turn. Present and PresentAfter are the bitmaps of columns
 	// that they hold.
 	Images, Present, PresentAfter []byte
-	File                          string
-	Pos                           uint64
+	// Unchecked is set where the session didn't check foreign keys: then the
+	// server changed no other rows along with these.
+	Unchecked bool
+	File      string
+	Pos       uint64
 }
 
 // Size returns the bytes that the event keeps alive.

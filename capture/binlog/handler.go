@@ -265,7 +265,8 @@ func (h *handler) rows(ev rowsHeader) error {
 	rows := h.newRows(len(ev.images))
 	*rows.Rows = RowsEvent{
 		Table: version, Op: op, Images: ev.images, Present: ev.present, PresentAfter: ev.presentAfter,
-		File: h.file, Pos: h.at,
+		Unchecked: ev.flags&noForeignKeyChecks != 0,
+		File:      h.file, Pos: h.at,
 	}
 	h.txn.captured = true
 	if h.txn.xa != nil && h.txn.xa.outcome == nil {

@@ -11,9 +11,14 @@ import (
 type rowsHeader struct {
 	kind                  replication.EventType
 	table                 uint64
+	flags                 uint16
 	present, presentAfter []byte
 	images                []byte
 }
+
+// noForeignKeyChecks is the flag of rows that were written under
+// foreign_key_checks=0 (NO_FOREIGN_KEY_CHECKS_F).
+const noForeignKeyChecks = 2
 
 var errShortRows = errors.New("it ends inside its header")
 
@@ -35,6 +40,7 @@ func readRows(kind replication.EventType, body []byte) (h rowsHeader, err error)
 	}
 	h.kind = kind
 	h.table = uint64(binary.LittleEndian.Uint32(body)) | uint64(binary.LittleEndian.Uint16(body[4:]))<<32
+	h.flags = binary.LittleEndian.Uint16(body[6:])
 	at := fixed
 	if isVersion2(kind) {
 		if len(body) < at+2 {

@@ -13,7 +13,7 @@ import (
 func TestReadRows(t *testing.T) {
 	const columns = 12
 	present, after, images := []byte{0xff, 0x0f}, []byte{0xfe, 0x0f}, []byte("the images")
-	start := []byte{1, 2, 3, 4, 5, 6, 0, 0} // id and flags
+	start := []byte{1, 2, 3, 4, 5, 6, noForeignKeyChecks, 1} // id and flags
 	extra := []byte{5, 0, 'e', 'x', 't'}
 	for _, tt := range []struct {
 		kind replication.EventType
@@ -29,7 +29,7 @@ func TestReadRows(t *testing.T) {
 	} {
 		header := slices.Concat(tt.body...)
 		h, err := readRows(tt.kind, slices.Concat(header, images))
-		if err != nil || h.table != 0x060504030201 || !bytes.Equal(h.present, present) || !bytes.Equal(h.images, images) {
+		if err != nil || h.table != 0x060504030201 || h.flags != 0x100|noForeignKeyChecks || !bytes.Equal(h.present, present) || !bytes.Equal(h.images, images) {
 			t.Errorf("%s: %+v, %v", tt.kind, h, err)
 		}
 		if want := isUpdate(tt.kind); want != bytes.Equal(h.presentAfter, after) || !want && len(h.presentAfter) > 0 {
