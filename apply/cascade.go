@@ -76,7 +76,7 @@ func (w *writer) children(ctx context.Context, key *kinKey, parent values, set [
 	if len(key.child.children) == 0 {
 		return w.change(ctx, key, key.statement(set, key.condition(parent, nil))+" LIMIT "+strconv.Itoa(limit))
 	}
-	rows, err := w.childrenOf(ctx, key, parent, limit)
+	rows, err := w.read(ctx, key.child, key.condition(parent, nil)+" LIMIT "+strconv.Itoa(limit))
 	if err != nil {
 		return 0, err
 	}
@@ -91,11 +91,8 @@ func (w *writer) children(ctx context.Context, key *kinKey, parent values, set [
 		}
 		var after values
 		if set != nil {
-			after = slices.Clone(row)
-			for i, at := range key.columns {
-				if set[i] != "" && after[at] != "" {
-					after[at] = set[i]
-				}
+			if after, err = w.childAfter(ctx, key, row, set); err != nil {
+				return 0, err
 			}
 		}
 		if err := w.cascade(ctx, key.child, row, after, depth+1); err != nil {
@@ -115,15 +112,35 @@ func (w *writer) change(ctx context.Context, key *kinKey, text string) (int, err
 	return int(n), err
 }
 
-// childrenOf locks and reads the children of a row.
-func (w *writer) childrenOf(ctx context.Context, key *kinKey, parent values, limit int) (found []values, err error) {
-	text, columns, err := key.selects(parent, limit)
+// childAfter reads what a child became that has got set in the key's columns. It
+// may have had some of that before, which only reading both alike tells.
+func (w *writer) childAfter(ctx context.Context, key *kinKey, row values, set []string) (values, error) {
+	row = slices.Clone(row)
+	for i, at := range key.columns {
+		if set[i] != "" {
+			row[at] = set[i]
+		}
+	}
+	rows, err := w.read(ctx, key.child, key.child.one(row))
+	if err == nil && len(rows) != 1 {
+		err = fmt.Errorf("table %s: a row that was changed by a foreign key can't be found again", key.child.table)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// read locks and reads the rows of a condition: their primary keys, and what
+// foreign keys refer to.
+func (w *writer) read(ctx context.Context, k *kin, condition string) (found []values, err error) {
+	text, columns, err := k.selects(condition)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := w.conn.QueryContext(ctx, text)
 	if err != nil {
-		return nil, &tableError{key.child.table.String(), err}
+		return nil, &tableError{k.table.String(), err}
 	}
 	defer rows.Close()
 	cells, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
@@ -134,7 +151,7 @@ func (w *writer) childrenOf(ctx context.Context, key *kinKey, parent values, lim
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
-		row := make(values, len(key.child.table.Columns))
+		row := make(values, len(k.table.Columns))
 		for i, cell := range cells {
 			if row[columns[i]] = statement.Null; cell.Valid {
 				row[columns[i]] = cell.String

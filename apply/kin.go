@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"duplex/apply/statement"
@@ -192,20 +191,28 @@ func (k *kinKey) condition(parent, row values) string {
 	for i, at := range k.columns {
 		parts = append(parts, mysql.QuoteIdent(k.child.table.Columns[at].Name)+"="+parent[k.parentColumns[i]])
 	}
-	for _, at := range k.child.table.Key {
-		if row != nil {
-			parts = append(parts, mysql.QuoteIdent(k.child.table.Columns[at].Name)+"="+row[at])
-		}
+	where := " WHERE " + strings.Join(parts, " AND ")
+	if row == nil {
+		return where
+	}
+	return k.child.one(row) + strings.Replace(where, " WHERE ", " AND ", 1)
+}
+
+// one is the WHERE for the row with that primary key.
+func (k *kin) one(row values) string {
+	parts := make([]string, len(k.table.Key))
+	for i, at := range k.table.Key {
+		parts[i] = mysql.QuoteIdent(k.table.Columns[at].Name) + "=" + row[at]
 	}
 	return " WHERE " + strings.Join(parts, " AND ")
 }
 
-// selects returns the SELECT of the children of a row, and the columns that it
-// reads: the primary key, and what further foreign keys refer to.
-func (k *kinKey) selects(parent values, limit int) (text string, columns []int, err error) {
-	t := k.child.table
+// selects returns the SELECT of the rows of a condition, and the columns that it
+// reads: the primary key, and what foreign keys refer to.
+func (k *kin) selects(condition string) (text string, columns []int, err error) {
+	t := k.table
 	columns = slices.Clone(t.Key)
-	for _, key := range k.child.children {
+	for _, key := range k.children {
 		for _, at := range key.parentColumns {
 			if !slices.Contains(columns, at) {
 				columns = append(columns, at)
@@ -218,7 +225,7 @@ func (k *kinKey) selects(parent values, limit int) (text string, columns []int, 
 			return "", nil, fmt.Errorf("table %s, column %s: %w", t, t.Columns[at].Name, err)
 		}
 	}
-	return "SELECT " + strings.Join(shown, ",") + " FROM " + mysql.QuoteIdent(t.DB) + "." + mysql.QuoteIdent(t.Name) + k.condition(parent, nil) + " LIMIT " + strconv.Itoa(limit) + " FOR UPDATE", columns, nil
+	return "SELECT " + strings.Join(shown, ",") + " FROM " + mysql.QuoteIdent(t.DB) + "." + mysql.QuoteIdent(t.Name) + condition + " FOR UPDATE", columns, nil
 }
 
 // literalOf is the expression with which the server writes a value as a literal

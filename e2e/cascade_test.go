@@ -69,6 +69,33 @@ func testCascades(t *testing.T, e engines) {
 	stop(processes)
 }
 
+// TestCascadeOutside: a foreign key from a table that the task hasn't, made while
+// the services run, stops the stream at the first row that it goes by.
+func TestCascadeOutside(t *testing.T) {
+	p := newPair(t, "outside", nil)
+	p.writeTask("tables: {include: ['shop.*'], exclude: ['shop.items']}")
+	for _, s := range p.sides() {
+		mustExec(t, s.mysql.DB(), family[:2]...)
+	}
+	processes := p.start("run")
+	mustExec(t, p.east.mysql.DB(), "INSERT INTO shop.customers VALUES ('r', 1, NULL, 0), ('r', 3, NULL, 0)", "INSERT INTO shop.orders (id, region, customer) VALUES (1, 'r', 1), (3, 'r', 3)")
+	for _, s := range p.sides() {
+		mustExec(t, s.mysql.DB(), family[2])
+	}
+	inOne(t, p.east.mysql.DB(), "SET SESSION foreign_key_checks = 1", "INSERT INTO shop.orders (id) VALUES (5)", "DELETE FROM shop.customers WHERE id = 1", "INSERT INTO shop.orders (id) VALUES (7)")
+	stopped(t, p, processes[1], "shop.items", "shop.customers", "include")
+	if err := errors.Join(hasRows(p.west, "shop.customers", 2), hasRows(p.west, "shop.orders", 3)); err != nil {
+		t.Errorf("not stopped at exactly the transaction: %v", err)
+	}
+	processes[1].Term()
+	p.writeTask("tables: {include: ['shop.*']}")
+	processes[1].Start()
+	eventually(t, stallLimit, func() error {
+		return errors.Join(hasRows(p.west, "shop.customers", 1), hasRows(p.west, "shop.orders", 3))
+	})
+	stop(processes)
+}
+
 // cascader is a client that changes families of one side: no other side has
 // their keys.
 type cascader struct {
