@@ -74,7 +74,7 @@ func (b *batch) lockUnique(t *boundTable, key int32, before, after []byte) error
 // putOff moves the rows of the groups that clash to those written late.
 func (b *batch) putOff(clash map[int32]bool) {
 	for _, tr := range b.tables {
-		early, late := tr.rows[:0], &tableRows{table: tr.table}
+		early, late := tr.rows[:0], &tableRows{table: tr.table, late: true}
 		for _, r := range tr.rows {
 			if clash[b.locks.group(r.lock)] {
 				late.rows = append(late.rows, r)

@@ -18,10 +18,15 @@ import (
 // bound binds a version of a table with a binary key and a unique text.
 func bound(t testing.TB, name string, more ...schemas.Column) *boundTable {
 	t.Helper()
-	table := &schemas.Table{DB: "shop", Name: name, Key: []int{0}, Columns: append([]schemas.Column{
+	return boundTo(t, &schemas.Table{DB: "shop", Name: name, Key: []int{0}, Columns: append([]schemas.Column{
 		{Name: "id", Type: schemas.VarBinary, Length: 200},
 		{Name: "code", Type: schemas.VarChar, Length: 40, Nullable: true, Charset: "utf8mb4", Collation: "utf8mb4_0900_bin"},
-	}, more...), Unique: []schemas.Index{{Name: "code", Columns: []int{1}}}}
+	}, more...), Unique: []schemas.Index{{Name: "code", Columns: []int{1}}}})
+}
+
+// boundTo binds a table to its like.
+func boundTo(t testing.TB, table *schemas.Table) *boundTable {
+	t.Helper()
 	text, err := schemas.EnvelopeSchema(table, "east", "mysql")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +46,7 @@ func bound(t testing.TB, name string, more ...schemas.Column) *boundTable {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := "shop." + name
+	full := table.DB + "." + table.Name
 	return &boundTable{name: full, envelope: envelope, binder: binder, seed: xxhash.Sum64String(full)}
 }
 

@@ -27,6 +27,8 @@ type row struct {
 type tableRows struct {
 	table *boundTable
 	rows  []row
+	// late is set if other rows of the batch are written before these.
+	late bool
 }
 
 // merged is what consecutive changes come to: of each key the last image.
