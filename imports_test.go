@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"schemas":         {"change", "config"},
 	"topics":          {"change", "config"},
 	"mysql":           {"config", "schemas"},
-	"preflight":       {"change", "config", "mysql", "schemas", "tasks", "topics"},
+	"preflight":       {"apply/statement", "change", "config", "mysql", "schemas", "tasks", "topics"},
 	"capture/binlog":  {"change", "schemas"},
 	"capture":         {"capture/binlog", "change", "config", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "topics"},
 	"apply/statement": {"schemas"},

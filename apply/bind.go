@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"sync"
 
 	"duplex/apply/statement"
 	"duplex/mysql"
@@ -28,12 +29,17 @@ type boundTable struct {
 	// looseUnique is set if a unique key has a part that the binder doesn't
 	// see: a prefix, an expression, a column that the source lacks.
 	looseUnique bool
+	// keyID is the registry's id of the key's schema.
+	keyID int
+	// unordered tells why the table can't be applied with ordering key.
+	unordered error
 }
 
 // binders binds table versions when their first record comes. It lives as
 // long as a session, so a table altered in the target is looked at anew after
 // any failure.
 type binders struct {
+	mu       sync.Mutex // of bound
 	db       *sql.DB
 	registry *schemas.Registry // of the source region
 	dialect  statement.Dialect
@@ -71,6 +77,8 @@ func (b *binders) of(ctx context.Context, r spine.Record) (t *boundTable, key, v
 		return nil, nil, nil, supervise.Permanent(fmt.Errorf("reading value of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
 	}
 	name := bindKey{r.Topic, keyID, valueID}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if t, ok := b.bound[name]; ok {
 		return t, key, value, nil
 	}
@@ -100,7 +108,10 @@ func (b *binders) bind(ctx context.Context, name bindKey) (*boundTable, error) {
 		return nil, supervise.Permanent(err)
 	}
 	full := db + "." + table
-	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, binder: binder, seed: xxhash.Sum64String(full)}
+	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, binder: binder, seed: xxhash.Sum64String(full), keyID: name.keyID}
+	if why := statement.KeyOrder(target); len(why) > 0 {
+		t.unordered = why[0]
+	}
 	for i, unique := range binder.Unique() {
 		index := target.Unique[i]
 		t.looseUnique = t.looseUnique || index.Partial || len(unique.Fields) < len(index.Columns)

@@ -123,7 +123,7 @@ func (c *canary) write(ctx context.Context, token string) error {
 	}
 	defer tx.Rollback()
 	p := c.progress
-	result, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1 WHERE task = ? AND origin = ? AND worker = 0 AND epoch = ?", p.task, string(p.origin), p.epoch)
+	result, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1 WHERE task = ? AND origin = ? AND worker = ? AND epoch = ?", p.task, string(p.origin), p.first, p.epoch)
 	if err != nil {
 		return classify(err)
 	}

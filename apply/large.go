@@ -153,7 +153,7 @@ func (l *large) fill(ctx context.Context, h *head) error {
 	}
 	h.record = r
 	var err error
-	h.table, h.key, err = l.s.decode(ctx, r, &h.change)
+	h.table, h.key, err = l.s.binders.decode(ctx, r, &h.change)
 	if err != nil {
 		return fmt.Errorf("transaction %d: %w", l.end.Stamp.Seq, err)
 	}

@@ -260,7 +260,7 @@ func (p *pool) askToYield(b *batch) {
 func newWriters(ctx context.Context, db *sql.DB, progress *progress, workers int, maxPacket int64) ([]*writer, error) {
 	writers := make([]*writer, 0, workers)
 	for i := range workers {
-		w, err := newWriter(ctx, db, progress, i, maxPacket)
+		w, err := newWriter(ctx, db, progress, progress.first+i, maxPacket)
 		if err != nil {
 			for _, w := range writers {
 				w.conn.Close()

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -26,7 +27,13 @@ type progress struct {
 	task   string
 	origin change.Region
 	epoch  int64
+	// first and last are the workers whose rows are ours: all of them, but with
+	// ordering key, where several processes write at once.
+	first, last int
 }
+
+// everyWorker is the last of all workers that there may be.
+const everyWorker = math.MaxInt32
 
 // lease is held by the one applier of a task and origin. It is a named lock
 // of the target server, bound to a connection: the server gives it to the next
@@ -43,18 +50,22 @@ const (
 // errStandby says that another applier holds the lease.
 var errStandby = errors.New("standing by: another applier of this task is running")
 
+// lockName is the name of the lease's lock: one has at most 64 characters, task and
+// origin may have more.
+func (p *progress) lockName() string {
+	return "duplex." + strconv.FormatUint(xxhash.Sum64String(p.task+"\x00"+string(p.origin)), 16)
+}
+
 // takeLease gets the lease or fails with errStandby.
 func (p *progress) takeLease(ctx context.Context, db *sql.DB) (*lease, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, classify(err)
 	}
-	// A lock's name has at most 64 characters, task and origin may have more.
-	name := "duplex." + strconv.FormatUint(xxhash.Sum64String(p.task+"\x00"+string(p.origin)), 16)
 	var got sql.NullInt64
 	_, err = conn.ExecContext(ctx, fmt.Sprintf("SET SESSION wait_timeout = %d", int(leaseSilence.Seconds())))
 	if err == nil {
-		err = conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", name).Scan(&got)
+		err = conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", p.lockName()).Scan(&got)
 	}
 	switch {
 	case err != nil:
@@ -104,8 +115,9 @@ func (l *lease) during(ctx context.Context, f func(context.Context) error) error
 // connection, which is what frees the lock.
 func (l *lease) release() { l.conn.Close() }
 
-// takeOver raises the epoch, makes the workers' rows, and returns the stamp of
-// the last transaction that was applied. It is called by the holder of the lease.
+// takeOver raises the epoch, makes the rows of so many workers, and returns the
+// stamp of the last transaction that was applied. It is called by the holder of the
+// lease.
 func (p *progress) takeOver(ctx context.Context, db *sql.DB, workers int) (applied change.Stamp, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -115,7 +127,7 @@ func (p *progress) takeOver(ctx context.Context, db *sql.DB, workers int) (appli
 	applied.Origin = p.origin
 	var epoch int64
 	// FOR UPDATE waits for a batch that the former applier is committing.
-	rows, err := tx.QueryContext(ctx, "SELECT epoch, seq, hlc FROM duplex.progress WHERE task = ? AND origin = ? FOR UPDATE", p.task, string(p.origin))
+	rows, err := tx.QueryContext(ctx, "SELECT epoch, seq, hlc FROM duplex.progress WHERE task = ? AND origin = ? AND worker BETWEEN ? AND ? FOR UPDATE", p.task, string(p.origin), p.first, p.last)
 	if err != nil {
 		return applied, classify(err)
 	}
@@ -132,10 +144,10 @@ func (p *progress) takeOver(ctx context.Context, db *sql.DB, workers int) (appli
 		return applied, classify(err)
 	}
 	p.epoch = epoch + 1
-	if _, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1, epoch = ? WHERE task = ? AND origin = ?", p.epoch, p.task, string(p.origin)); err != nil {
+	if _, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1, epoch = ? WHERE task = ? AND origin = ? AND worker BETWEEN ? AND ?", p.epoch, p.task, string(p.origin), p.first, p.last); err != nil {
 		return applied, classify(err)
 	}
-	for w := range workers {
+	for w := p.first; w < p.first+workers; w++ {
 		_, err := tx.ExecContext(ctx, "INSERT IGNORE INTO duplex.progress (task, origin, worker, epoch, n, seq, hlc) VALUES (?, ?, ?, ?, 0, 0, 0)", p.task, string(p.origin), w, p.epoch)
 		if err != nil {
 			return applied, classify(err)

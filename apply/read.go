@@ -166,7 +166,7 @@ func (s *session) merge(ctx context.Context) error {
 	b := s.open
 	return s.asm.Take(func(r spine.Record) error {
 		b.bytes += r.Size()
-		t, key, err := s.decode(ctx, r, &s.decoded)
+		t, key, err := s.binders.decode(ctx, r, &s.decoded)
 		if err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (s *session) joinOrdered(ctx context.Context) error {
 	err := s.asm.Take(func(r spine.Record) (err error) {
 		b.bytes += r.Size()
 		c := change{record: r}
-		if c.table, c.key, err = s.decode(ctx, r, &c.Decoded); err == nil {
+		if c.table, c.key, err = s.binders.decode(ctx, r, &c.Decoded); err == nil {
 			changes = append(changes, c)
 		}
 		return err
@@ -231,8 +231,8 @@ func (s *session) addOrdered(ctx context.Context, q *sequence, t *boundTable, ke
 }
 
 // decode reads a record. The change's slices are parts of the record's.
-func (s *session) decode(ctx context.Context, r spine.Record, into *schemas.Decoded) (t *boundTable, key []byte, err error) {
-	t, key, value, err := s.binders.of(ctx, r)
+func (b *binders) decode(ctx context.Context, r spine.Record, into *schemas.Decoded) (t *boundTable, key []byte, err error) {
+	t, key, value, err := b.of(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}

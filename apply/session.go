@@ -13,6 +13,7 @@ import (
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
+	"duplex/tasks"
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -59,7 +60,11 @@ type session struct {
 
 // session runs one session.
 func (st *Stream) session(ctx context.Context) error {
-	final, carefully := verdict(st.run(ctx))
+	run := st.run
+	if st.cfg.Spec.Apply.Ordering == tasks.OrderingKey {
+		run = st.runShare
+	}
+	final, carefully := verdict(run(ctx))
 	st.careful = carefully
 	return final
 }
@@ -75,7 +80,7 @@ func (st *Stream) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &progress{task: st.cfg.Spec.Task, origin: st.cfg.Source}
+	p := &progress{task: st.cfg.Spec.Task, origin: st.cfg.Source, last: everyWorker}
 	lease, err := st.awaitLease(ctx, p, target)
 	if err != nil {
 		return err
@@ -84,6 +89,9 @@ func (st *Stream) run(ctx context.Context) error {
 	s := &session{st: st, target: target, progress: p, workers: st.workers(), hungry: make(chan struct{}, 1), fetches: make(chan kgo.Fetches), cautiously: cautious}
 	closeAll := func() {}
 	err = lease.during(ctx, func(ctx context.Context) error {
+		if err := (&truth{db: target, progress: p}).refuse(ctx); err != nil {
+			return err
+		}
 		applied, err := p.takeOver(ctx, target, s.workers+1)
 		if err != nil {
 			return err

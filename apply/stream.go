@@ -55,6 +55,7 @@ type Stream struct {
 	retries      atomic.Int64
 	echoes       atomic.Int64 // changes of other origins left out
 	queued       atomic.Int64 // bytes fetched and not yet assembled
+	partitions   atomic.Int64 // with ordering key: those that this process has
 
 	mu  sync.Mutex
 	seq change.Seq
@@ -127,7 +128,7 @@ func (st *Stream) wrote(b *batch) {
 	st.batches.Add(1)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.seq, st.hlc, st.at = b.seq, b.hlc, now
+	st.seq, st.hlc, st.at = max(st.seq, b.seq), max(st.hlc, b.hlc), now
 }
 
 // Status is what a stream says of itself.
@@ -137,7 +138,8 @@ type Status struct {
 	Source   change.Region `json:"source"`
 	Target   change.Region `json:"target"`
 	Ordering string        `json:"ordering"`
-	// Seq is the last transaction of the source that was applied.
+	// Seq is the last transaction of the source that was applied; with ordering
+	// key, the last of which this process has applied anything.
 	Seq change.Seq `json:"seq"`
 	HLC change.HLC `json:"hlc"`
 	// Rows, Transactions and Batches count what was applied since the process
@@ -154,7 +156,10 @@ type Status struct {
 	LagP95Millis float64    `json:"lag_p95_ms"`
 	LagP99Millis float64    `json:"lag_p99_ms"`
 	LastApplied  *time.Time `json:"last_applied,omitempty"`
-	QueueBytes   int64      `json:"queue_bytes"`
+	// Partitions is how many partitions of the topics this process has, with
+	// ordering key.
+	Partitions int64 `json:"partitions,omitempty"`
+	QueueBytes int64 `json:"queue_bytes"`
 }
 
 // Status returns the present status.
@@ -168,7 +173,7 @@ func (st *Stream) Status() Status {
 		Rows: st.rows.Load(), Transactions: st.transactions.Load(), Batches: st.batches.Load(),
 		Retries: st.retries.Load(), Echoes: st.echoes.Load(),
 		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
-		QueueBytes: st.queued.Load(),
+		QueueBytes: st.queued.Load(), Partitions: st.partitions.Load(),
 	}
 	if !st.at.IsZero() {
 		at := st.at

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"duplex/tasks"
 )
 
 // writersPerSide write to each region at once.
@@ -22,17 +24,25 @@ type load struct {
 	writers []*writer
 	written map[string]*atomic.Int64 // rows changed, by side
 	pace    time.Duration            // pause of each writer after a transaction
-	cancel  context.CancelFunc
-	done    sync.WaitGroup
-	mu      sync.Mutex
-	failure error
+	// ordering is that of the task: what the audit demands.
+	ordering string
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+	mu       sync.Mutex
+	failure  error
 }
 
 // newLoad makes the tables on both servers, before any capture runs, and the
 // writers. The seed fixes what they do, but for the order in which they come.
 func newLoad(p *pair, seed uint64) *load {
 	p.t.Helper()
-	l := &load{t: p.t, tables: loadTables(), written: map[string]*atomic.Int64{}}
+	return newLoadOf(p, seed, loadTables())
+}
+
+// newLoadOf is newLoad with tables of the test's choice.
+func newLoadOf(p *pair, seed uint64, tables []*table) *load {
+	p.t.Helper()
+	l := &load{t: p.t, tables: tables, ordering: tasks.OrderingTransaction, written: map[string]*atomic.Int64{}}
 	collation := ""
 	if p.east.mysql.IsMariaDB() || p.west.mysql.IsMariaDB() {
 		collation = " COLLATE utf8mb4_unicode_ci" // the default differs, and keys must be the same to both

@@ -60,6 +60,8 @@ func (h *history) check(own change.Region, want []published) error {
 	}
 	var seq change.Seq
 	var hlc change.HLC
+	// What apply wrote with ordering key has one number in all its transactions.
+	said := map[place]int64{}
 	for i := range h.ends {
 		end := &h.ends[i]
 		if i < len(want) && (end.ID != want[i].gtid || end.Events != want[i].changes) {
@@ -72,12 +74,14 @@ func (h *history) check(own change.Region, want []published) error {
 			seq, hlc = end.Stamp.Seq, end.Stamp.HLC
 		}
 		for _, c := range end.Partitions {
-			at := place{c.Topic, c.Partition, end.Stamp.Origin, end.Stamp.Seq}
-			if h.counts[at] != c.Count {
-				wrong = append(wrong, fmt.Errorf("%s has %d changes in %s[%d], its END record says %d", end.ID, h.counts[at], c.Topic, c.Partition, c.Count))
-			}
-			delete(h.counts, at)
+			said[place{c.Topic, c.Partition, end.Stamp.Origin, end.Stamp.Seq}] += c.Count
 		}
+	}
+	for at, n := range said {
+		if h.counts[at] != n {
+			wrong = append(wrong, fmt.Errorf("transaction %d of %s has %d changes in %s[%d], its END record says %d", at.seq, at.origin, h.counts[at], at.topic, at.partition, n))
+		}
+		delete(h.counts, at)
 	}
 	for at, n := range h.counts {
 		wrong = append(wrong, fmt.Errorf("%d changes in %s[%d] are of transaction %d of %s, which has no END record that names them", n, at.topic, at.partition, at.seq, at.origin))

@@ -33,6 +33,16 @@ var ownTables = []ownTable{
 			" PRIMARY KEY (task, origin, worker)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
 	},
 	{
+		// How far each partition of a task with ordering key is applied: the row
+		// moves in the transaction that writes what lies between. That of the
+		// spine says that the task is applied so, and what was applied before.
+		name:    "offsets",
+		columns: []string{"task", "origin", "topic", "part", "topic_id", "next_offset", "seq", "hlc", "key_schema"},
+		create: "CREATE TABLE IF NOT EXISTS duplex.offsets (task VARCHAR(64) NOT NULL, origin VARCHAR(32) NOT NULL, topic VARCHAR(249) NOT NULL, part INT NOT NULL," +
+			" topic_id CHAR(32) NOT NULL, next_offset BIGINT NOT NULL, seq BIGINT NOT NULL, hlc BIGINT NOT NULL, key_schema INT NOT NULL," +
+			" PRIMARY KEY (task, origin, topic, part)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
+	},
+	{
 		// The row whose write must come back through the own capture before a
 		// task starts.
 		name:    "canary",

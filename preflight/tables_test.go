@@ -90,6 +90,31 @@ func TestCascades(t *testing.T) {
 	})
 }
 
+// With ordering key a table must have its rows in one partition each.
+func TestKeyOrder(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, w *world) {
+		for i := range w.servers {
+			w.exec(i, "CREATE TABLE shop_eu.named (name VARCHAR(20) CHARACTER SET latin1 COLLATE latin1_swedish_ci PRIMARY KEY)",
+				"CREATE TABLE shop_eu.exact (name VARCHAR(20) CHARACTER SET latin1 COLLATE latin1_bin, id INT, KEY (id), PRIMARY KEY (name, id))",
+				"CREATE TABLE shop_eu.measured (d DOUBLE PRIMARY KEY)",
+				"CREATE TABLE shop_eu.child (id INT PRIMARY KEY, o INT, CONSTRAINT c1 FOREIGN KEY (o) REFERENCES shop_eu.orders (id) ON DELETE CASCADE)")
+		}
+		w.expect()
+		w.useTask(`tables: {include: ["shop_eu.*"]}` + "\napply: {ordering: key}")
+		var want []string
+		for i, region := range []string{"east", "west"} {
+			n := 4                                    // orders has a unique key
+			if w.servers[i].Part == testbed.MySQL97 { // which logs cascades
+				n = 3
+			}
+			for range n {
+				want = append(want, region+" key-order refuse")
+			}
+		}
+		w.expect(want...)
+	})
+}
+
 func TestPatterns(t *testing.T) {
 	w := newWorld(t, testbed.MySQL97, testbed.MySQL97)
 	for _, c := range []struct {

@@ -24,6 +24,7 @@ var (
 	applyEchoes       = desc("apply_echoes_filtered_total", "changes left out since another region than the source made them", applyLabels...)
 	applyLag          = desc("apply_lag_seconds", "time from commit in the source to visible in the target", append(applyLabels, "quantile")...)
 	applySeq          = desc("apply_seq", "number of the source's last transaction applied", applyLabels...)
+	applyPartitions   = desc("apply_partitions", "with ordering key: partitions of the source's topics that this process has", applyLabels...)
 	applyQueue        = desc("apply_queue_bytes", "bytes fetched and not yet assembled", applyLabels...)
 )
 
@@ -65,6 +66,7 @@ func (r *Region) Collect(ch chan<- prometheus.Metric) {
 		put(applyLag, gauge, a.LagP95Millis/1000, task, source, target, "0.95")
 		put(applyLag, gauge, a.LagP99Millis/1000, task, source, target, "0.99")
 		put(applySeq, gauge, float64(a.Seq), task, source, target)
+		put(applyPartitions, gauge, float64(a.Partitions), task, source, target)
 		put(applyQueue, gauge, float64(a.QueueBytes), task, source, target)
 	}
 }

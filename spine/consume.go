@@ -69,13 +69,13 @@ type Consumer struct {
 	spineFull    bool
 }
 
-// Connect returns a client that reads as a Consumer must.
-func Connect(cfg config.Kafka) (*kgo.Client, error) {
+// Connect returns a client that reads as a Consumer must, with more options.
+func Connect(cfg config.Kafka, more ...kgo.Opt) (*kgo.Client, error) {
 	opts, err := topics.Client(cfg)
 	if err != nil {
 		return nil, supervise.Permanent(err)
 	}
-	client, err := kgo.NewClient(append(opts,
+	client, err := kgo.NewClient(append(append(opts,
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// The offset after a commit marker must be known, for the group's lag
 		// to come down to zero.
@@ -85,7 +85,7 @@ func Connect(cfg config.Kafka) (*kgo.Client, error) {
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.FetchMaxWait(fetchWait),
-	)...)
+	), more...)...)
 	if err != nil {
 		return nil, supervise.Permanent(fmt.Errorf("configuring kafka client: %w", err))
 	}
@@ -180,7 +180,7 @@ func (c *Consumer) Discover(ctx context.Context, p Partition) error {
 // again with the same: what it has sorted already is left alone.
 func (c *Consumer) Accept(ctx context.Context, fetches kgo.Fetches) error {
 	for _, fe := range fetches.Errors() {
-		if err := c.failure(fe); err != nil {
+		if err := Failure(c.asm.Source, c.Start, fe); err != nil {
 			return err
 		}
 	}
@@ -198,16 +198,21 @@ func (c *Consumer) Accept(ctx context.Context, fetches kgo.Fetches) error {
 	return failed
 }
 
-func (c *Consumer) failure(fe kgo.FetchError) error {
+// Failure returns what an error of a fetch of the source's topics means, nil if
+// nothing. start is where the partitions are read from.
+func Failure(source change.Region, start Offsets, fe kgo.FetchError) error {
+	var loss *kgo.ErrDataLoss
 	switch {
 	case errors.Is(fe.Err, context.Canceled), errors.Is(fe.Err, context.DeadlineExceeded):
 		return nil
 	case errors.Is(fe.Err, kerr.OffsetOutOfRange):
-		return supervise.Permanent(&GapError{c.asm.Source, fmt.Sprintf("%s[%d] no longer has the offset to go on from, %d", fe.Topic, fe.Partition, c.Start[Partition{fe.Topic, fe.Partition}])})
+		return supervise.Permanent(&GapError{source, fmt.Sprintf("%s[%d] no longer has the offset to go on from, %d", fe.Topic, fe.Partition, start[Partition{fe.Topic, fe.Partition}])})
+	case errors.As(fe.Err, &loss):
+		return supervise.Permanent(&GapError{source, fmt.Sprintf("%s[%d] lost records that were read: it ended at %d and now ends at %d", fe.Topic, fe.Partition, loss.ConsumedTo, loss.ResetTo)})
 	case errors.Is(fe.Err, kerr.UnknownTopicOrPartition), errors.Is(fe.Err, kerr.UnknownTopicID):
-		return topicGone(fe.Topic, c.asm.Source, fe.Err)
+		return topicGone(fe.Topic, source, fe.Err)
 	case errors.Is(fe.Err, kerr.TopicAuthorizationFailed):
-		return fmt.Errorf("reading topic %s: %w; mend: allow the user READ and DESCRIBE on the topics of region %s", fe.Topic, fe.Err, c.asm.Source)
+		return fmt.Errorf("reading topic %s: %w; mend: allow the user READ and DESCRIBE on the topics of region %s", fe.Topic, fe.Err, source)
 	default:
 		return fmt.Errorf("reading topic %s[%d]: %w", fe.Topic, fe.Partition, Explain(fe.Err))
 	}

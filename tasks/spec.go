@@ -226,9 +226,6 @@ func (s *Spec) Unsupported() []error {
 		refusals = append(refusals, &config.Invalid{Setting: "initial_copy.from", Reason: "the initial copy is not built yet",
 			Mend: "set initial_copy: {from: none} and start from equal tables"})
 	}
-	if s.Apply.Ordering != OrderingTransaction {
-		refuse("apply.ordering", s.Apply.Ordering, "set apply: {ordering: transaction}")
-	}
 	if s.Conflicts.Policy != LastWriteWins {
 		refuse("conflicts.policy", s.Conflicts.Policy, "set conflicts: {policy: last-write-wins}")
 	}

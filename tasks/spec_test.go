@@ -109,7 +109,6 @@ func TestUnsupported(t *testing.T) {
 	const base = "task: t\nregions: [a, b]\ntables: {include: ['d.*']}\n"
 	for line, setting := range map[string]string{
 		"initial_copy: {from: a}":                      "initial_copy.from",
-		"apply: {ordering: key}":                       "apply.ordering",
 		"conflicts: {policy: stop}":                    "conflicts.policy",
 		"conflicts: {tables: {d.t: {delta: [n]}}}":     "conflicts.tables",
 		"ddl: replicate":                               "ddl",

@@ -81,6 +81,15 @@ func Origin(r *kgo.Record) (origin []byte, seq change.Seq, err error) {
 	return origin, seq, nil
 }
 
+// Clock reads a change's hlc. The error tells that the record isn't one of ours.
+func Clock(r *kgo.Record) (change.HLC, error) {
+	n, ok := parseDecimal(header(r, HeaderHLC))
+	if !ok {
+		return 0, fmt.Errorf("record %s[%d]@%d: it has no header hlc with a number: something other than Duplex writes to this topic; mend: find the producer and keep it out by an ACL", r.Topic, r.Partition, r.Offset)
+	}
+	return change.HLC(n), nil
+}
+
 // Exact returns the values that Debezium's form can't hold, nil if there are
 // none, which is nearly always so.
 func Exact(r *kgo.Record) []byte { return header(r, HeaderExact) }

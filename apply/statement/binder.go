@@ -38,7 +38,9 @@ type Binder struct {
 	key   []column // one for each field of the writer's key
 	// exact tells that the server takes two keys for equal only if their key
 	// texts are.
-	exact  bool
+	exact bool
+	// padded is set where the collation of a key column ignores spaces at the end.
+	padded bool
 	unique []UniqueKey
 	texts  texts
 	// pairs is set where keys are compared column by column instead of by row
@@ -102,6 +104,7 @@ func Compile(value, key *schemas.Record, target *schemas.Table, dialect Dialect)
 	}
 	for i := range b.key {
 		b.exact = b.exact && b.key[i].exactEquality()
+		b.padded = b.padded || b.key[i].paddedKey()
 		b.pairs = b.pairs || dialect == MariaDB && len(b.key) > 1 && b.key[i].foreign
 	}
 	b.bindUnique(value)

@@ -13,6 +13,7 @@ import (
 	"duplex/config"
 	"duplex/region"
 	"duplex/supervise"
+	"duplex/tasks"
 )
 
 type statusCommand struct {
@@ -88,8 +89,12 @@ func servicesOf(s region.Status) []service {
 	}
 	for i := range s.Apply {
 		a := &s.Apply[i]
+		position := fmt.Sprintf("seq %d", a.Seq)
+		if a.Ordering == tasks.OrderingKey {
+			position = fmt.Sprintf("%d partitions, seq %d", a.Partitions, a.Seq)
+		}
 		list = append(list, service{a.Status, fmt.Sprintf("apply %s %s→%s", a.Task, a.Source, a.Target),
-			fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", a.LagP50Millis, a.LagP99Millis), a.Rows, fmt.Sprintf("seq %d", a.Seq), a.QueueBytes})
+			fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", a.LagP50Millis, a.LagP99Millis), a.Rows, position, a.QueueBytes})
 	}
 	return list
 }
