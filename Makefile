@@ -5,7 +5,8 @@
 # make lint     formatting, vet and staticcheck
 # make bench    measure; BENCH_ARGS go to ./bench
 # make bench-X  measure one part: bench-lag, bench-capture, bench-apply
-# make soak     the long versions of the end-to-end tests
+# make sim      random histories of the rules for conflicts, for SIM_SECONDS (60); SIM_SEED=n shows one
+# make soak     the long versions of the tests
 # make up       everything in containers
 # make clean    remove what was built, and the installed servers
 
@@ -13,9 +14,10 @@ GO           ?= go
 DEMO_SECONDS ?= 30
 FUZZTIME     ?= 1h
 BENCH_ARGS   ?=
+SIM_SECONDS  ?= 60
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build demo test fuzz lint bench soak up clean
+.PHONY: build demo test fuzz lint bench sim soak up clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/duplex ./cmd/duplex
@@ -48,8 +50,11 @@ bench:
 bench-%:
 	$(GO) run ./bench $*
 
+sim:
+	@SIM_SECONDS=$(SIM_SECONDS) $(GO) run ./converge/sim
+
 soak:
-	DUPLEX_SOAK=1 $(GO) test -count=1 -timeout 6h ./e2e
+	DUPLEX_SOAK=1 $(GO) test -count=1 -timeout 6h ./e2e ./converge/...
 
 up:
 	docker/setup.sh

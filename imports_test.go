@@ -17,6 +17,7 @@ import (
 // import that isn't here is a new arrow in the picture: draw it on purpose.
 var allowed = map[string][]string{
 	"change":          {},
+	"converge":        {"change"},
 	"queue":           {},
 	"supervise":       {},
 	"console":         {},

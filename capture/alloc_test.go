@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"duplex/capture/binlog"
+	"duplex/change"
 	"duplex/schemas"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -16,7 +17,7 @@ import (
 // decoding of the row is measured in package binlog.
 type oneRow struct {
 	made    transactions
-	numbers stamper
+	numbers change.Stamper
 	encoder encoder
 	chunk   chunk
 	table   *table
@@ -33,7 +34,7 @@ func newOneRow() *oneRow {
 	const partitions = 4
 	position, event := "0-1-7", binlog.Event{Kind: binlog.Begin, ServerID: 1, Thread: 8, CommitMicros: time.Now().UnixMicro()}
 	return &oneRow{
-		numbers: stamper{region: "east"}, event: event,
+		numbers: change.Stamper{Region: "east"}, event: event,
 		table: &table{
 			topic: "east.shop.orders", collection: "shop.orders", partitions: partitions, counts: make([]int64, partitions),
 			partitioner: kgo.StickyKeyPartitioner(nil).ForTopic("east.shop.orders"), keyID: 1, valueID: 2,
@@ -50,7 +51,7 @@ func (o *oneRow) transaction() {
 	c, e, t := &o.chunk, &o.encoder, o.table
 	c.records = c.records[:0]
 	txn := o.made.begin(&o.event)
-	o.made.stamp(txn, o.numbers.local(time.UnixMicro(o.event.CommitMicros)))
+	o.made.stamp(txn, o.numbers.Local(time.UnixMicro(o.event.CommitMicros)))
 	st := step{kind: binlog.Rows, txn: txn, table: t, rows: &o.rows}
 	e.source, e.change.Source = txn.source, &e.source
 	e.put(c, &st, 'u', o.row, o.row, e.record(&st, o.row, o.key))

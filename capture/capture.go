@@ -136,7 +136,7 @@ func (c *Capture) committed(s *publishing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress.position = s.position.String()
-	c.progress.seq, c.progress.hlc, c.progress.seen = s.numbers.seq, s.numbers.hlc, s.numbers.seen
+	c.progress.seq, c.progress.hlc, c.progress.seen = s.numbers.Seq, s.numbers.HLC, s.numbers.Seen
 	if s.headAt != c.progress.headAt {
 		c.progress.headAt = s.headAt
 		c.progress.lag = time.Since(time.UnixMicro(s.headAt))

@@ -17,8 +17,8 @@ import (
 // last numbers that its region published, if it ever did. The other regions
 // know what they have applied by these numbers: a transaction under an old one
 // would be taken for that.
-func continueNumbers(ctx context.Context, cfg config.Kafka, region change.Region) (stamper, error) {
-	s := stamper{region: region}
+func continueNumbers(ctx context.Context, cfg config.Kafka, region change.Region) (change.Stamper, error) {
+	s := change.Stamper{Region: region}
 	spine := topics.Spine(region)
 	t, err := openTail(cfg, spine)
 	if err != nil {
@@ -27,23 +27,23 @@ func continueNumbers(ctx context.Context, cfg config.Kafka, region change.Region
 	defer t.close()
 	var failed error
 	start, err := t.read(ctx, func(r *kgo.Record) {
-		if err := s.follow(r); err != nil && failed == nil {
+		if err := follow(&s, r); err != nil && failed == nil {
 			failed = supervise.Permanent(fmt.Errorf("reading %s@%d: %w", spine, r.Offset, err))
 		}
-	}, func() bool { return s.seq > 0 || failed != nil })
+	}, func() bool { return s.Seq > 0 || failed != nil })
 	switch {
 	case err != nil:
 		return s, err
 	case failed != nil:
 		return s, failed
-	case s.seq == 0 && start > 0:
+	case s.Seq == 0 && start > 0:
 		return s, supervise.Permanent(fmt.Errorf("region %s has published before, but no position is saved and topic %s no longer holds a transaction of it to go on numbering from; mend: give the region another id, in the process file and in the task file", region, spine))
 	}
 	return s, nil
 }
 
-// follow takes in the stamp of an END record of the region's spine.
-func (s *stamper) follow(r *kgo.Record) error {
+// follow takes into s the stamp of an END record of the region's spine.
+func follow(s *change.Stamper, r *kgo.Record) error {
 	_, value, err := schemas.ReadHeader(r.Value)
 	if err != nil {
 		return err
@@ -52,12 +52,12 @@ func (s *stamper) follow(r *kgo.Record) error {
 	if err := schemas.ReadEnd(value, &end); err != nil {
 		return err
 	}
-	s.hlc = max(s.hlc, end.Stamp.HLC)
+	s.HLC = max(s.HLC, end.Stamp.HLC)
 	for _, e := range end.Stamp.Seen {
-		s.seen = s.seen.With(e.Region, e.Seq)
+		s.Seen = s.Seen.With(e.Region, e.Seq)
 	}
-	if end.Stamp.Origin == s.region {
-		s.seq = max(s.seq, end.Stamp.Seq)
+	if end.Stamp.Origin == s.Region {
+		s.Seq = max(s.Seq, end.Stamp.Seq)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func TestNumbersGoOnWithoutASavedPosition(t *testing.T) {
 	}
 
 	s, err := continueNumbers(t.Context(), cfg, "east")
-	if err != nil || s.seq != 0 || s.region != "east" {
+	if err != nil || s.Seq != 0 || s.Region != "east" {
 		t.Fatalf("an empty spine: %+v, %v", s, err)
 	}
 
@@ -58,21 +58,21 @@ func TestNumbersGoOnWithoutASavedPosition(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	from := stamper{region: "east"}
+	from := change.Stamper{Region: "east"}
 	for range 20 {
 		last++
-		from.hlc += 10
-		produce(change.Stamp{Origin: "east", Seq: last, HLC: from.hlc, Seen: from.seen}, "")
+		from.HLC += 10
+		produce(change.Stamp{Origin: "east", Seq: last, HLC: from.HLC, Seen: from.Seen}, "")
 	}
 	// More than one look at the tail holds: the last of east's own is far back.
 	for seq := range change.Seq(1100) {
-		produce(from.applied("west", 1+seq, from.hlc+1), "")
+		produce(from.Applied("west", 1+seq, from.HLC+1), "")
 	}
-	produce(change.Stamp{Origin: "east", HLC: from.hlc, Seen: from.seen}, "token")
+	produce(change.Stamp{Origin: "east", HLC: from.HLC, Seen: from.Seen}, "token")
 
 	s, err = continueNumbers(t.Context(), cfg, "east")
-	if err != nil || s.seq != last || s.hlc != from.hlc || s.seen.Of("west") != 1100 {
-		t.Errorf("went on from seq %d, hlc %d, seen %v, error %v; want %d, %d, west 1100", s.seq, s.hlc, s.seen, err, last, from.hlc)
+	if err != nil || s.Seq != last || s.HLC != from.HLC || s.Seen.Of("west") != 1100 {
+		t.Errorf("went on from seq %d, hlc %d, seen %v, error %v; want %d, %d, west 1100", s.Seq, s.HLC, s.Seen, err, last, from.HLC)
 	}
 
 	to := kadm.Offsets{}

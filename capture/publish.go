@@ -44,8 +44,8 @@ type publishing struct {
 	pulse     pulse
 
 	position *binlog.Position
-	numbers  stamper // what the stamps of the published transactions led to
-	headAt   int64   // commit time, Unix µs, of the newest published transaction
+	numbers  change.Stamper // what the stamps of the published transactions led to
+	headAt   int64          // commit time, Unix µs, of the newest published transaction
 
 	inTxn bool
 	// produced is set while the open Kafka transaction holds a part of a
@@ -202,7 +202,7 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 func (s *publishing) finish(ctx context.Context, st *step) error {
 	if txn := st.txn; s.inTxn {
 		if txn.stamped {
-			s.numbers.pass(txn.source.Stamp)
+			s.numbers.Pass(txn.source.Stamp)
 		}
 		if txn.total > 0 || txn.canary != "" {
 			if err := s.end(ctx, txn); err != nil {
@@ -224,7 +224,7 @@ func (s *publishing) end(ctx context.Context, txn *transaction) error {
 	stamp, numbers := txn.source.Stamp, &s.numbers
 	if !txn.stamped {
 		// An unmarked canary: it is told as local, without using up a seq.
-		stamp = change.Stamp{Origin: numbers.region, HLC: numbers.hlc, Seen: numbers.seen}
+		stamp = change.Stamp{Origin: numbers.Region, HLC: numbers.HLC, Seen: numbers.Seen}
 	}
 	s.published.add(txn)
 	r := s.spine.record(txn, stamp, s.tail.NowMicros)
@@ -298,9 +298,9 @@ func (s *publishing) drain(cause error) error {
 
 // commit publishes the position and commits the Kafka transaction with it.
 func (s *publishing) commit(ctx context.Context) error {
-	r, err := s.positions.record(s.numbers.region, &schemas.Position{
+	r, err := s.positions.record(s.numbers.Region, &schemas.Position{
 		Engine: s.position.Engine(), Text: s.position.String(),
-		Seq: s.numbers.seq, HLC: s.numbers.hlc, Seen: s.numbers.seen,
+		Seq: s.numbers.Seq, HLC: s.numbers.HLC, Seen: s.numbers.Seen,
 		UpdatedMillis: time.Now().UnixMilli(), Version: s.c.cfg.Version,
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"duplex/capture/binlog"
+	"duplex/change"
 	"duplex/mysql"
 	"duplex/supervise"
 	"duplex/topics"
@@ -14,7 +15,7 @@ import (
 // a region captured for the first time, the server's present position.
 func (s *publishing) restore(ctx context.Context, server *mysql.Server) error {
 	cfg := s.c.cfg.Process
-	s.numbers = stamper{region: cfg.Region}
+	s.numbers = change.Stamper{Region: cfg.Region}
 	saved, err := s.positions.load(ctx, cfg.Kafka, cfg.Region)
 	if err != nil {
 		return err
@@ -27,7 +28,7 @@ func (s *publishing) restore(ctx context.Context, server *mysql.Server) error {
 		if s.numbers, err = continueNumbers(ctx, cfg.Kafka, cfg.Region); err != nil {
 			return err
 		}
-		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String(), "last_seq", s.numbers.seq)
+		s.c.cfg.Log.Info("no position saved: capture begins at the server's present one", "position", s.position.String(), "last_seq", s.numbers.Seq)
 		// Saved at once: what commits from now on is never missed, whenever
 		// the first session ends.
 		return s.commit(ctx)
@@ -42,7 +43,7 @@ func (s *publishing) restore(ctx context.Context, server *mysql.Server) error {
 	if err := s.checkNotRewound(ctx, saved.Text, server); err != nil {
 		return err
 	}
-	s.numbers.seq, s.numbers.hlc, s.numbers.seen = saved.Seq, saved.HLC, saved.Seen
+	s.numbers.Seq, s.numbers.HLC, s.numbers.Seen = saved.Seq, saved.HLC, saved.Seen
 	return nil
 }
 

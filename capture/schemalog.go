@@ -39,8 +39,8 @@ func newSchemaLog(ctx context.Context, admin *kadm.Client, c *Capture, registry 
 
 // record makes the record of a statement. Its stamp is that of the last
 // transaction before it, since a statement has no number of its own.
-func (l *schemaLog) record(ev *binlog.Event, d *ddlStatement, last stamper) *kgo.Record {
-	stamp := change.Stamp{Origin: last.region, Seq: last.seq, HLC: last.hlc}
+func (l *schemaLog) record(ev *binlog.Event, d *ddlStatement, last change.Stamper) *kgo.Record {
+	stamp := change.Stamp{Origin: last.Region, Seq: last.Seq, HLC: last.HLC}
 	c := schemas.SchemaChange{
 		Source: &schemas.Source{TsMicros: ev.CommitMicros, ServerID: ev.ServerID, GTID: ev.GTID.String(), File: ev.File, Pos: ev.Pos, Stamp: stamp},
 		DB:     ev.Schema, Statement: ev.Statement, Change: d.change, Millis: time.Now().UnixMilli(),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"duplex/capture/binlog"
+	"duplex/change"
 	"duplex/queue"
 	"duplex/supervise"
 )
@@ -19,7 +20,7 @@ type stamping struct {
 	// ended is why the reading of the binlog ended. It is set before the nil
 	// event that tells so.
 	ended   error
-	stamper stamper
+	stamper change.Stamper
 	tables  tables
 	out     *pipeline
 
@@ -94,17 +95,17 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 	case binlog.Begin:
 		s.txn = s.transactions.begin(ev)
 	case binlog.Marker:
-		if ev.Mark.Origin == s.stamper.region {
+		if ev.Mark.Origin == s.stamper.Region {
 			st.err = supervise.Permanent(fmt.Errorf("transaction %s is marked as coming from %s itself: an applier of this region wrote here; mend: give each process file its own region id and database", s.txn.gtid, ev.Mark.Origin))
 			break
 		}
 		s.txn.marked = true
-		s.transactions.stamp(s.txn, s.stamper.applied(ev.Mark.Origin, ev.Mark.Seq, ev.Mark.HLC))
+		s.transactions.stamp(s.txn, s.stamper.Applied(ev.Mark.Origin, ev.Mark.Seq, ev.Mark.HLC))
 	case binlog.Canary:
 		s.txn.canary = ev.Mark.Token
 	case binlog.Rows:
 		if !s.txn.stamped {
-			s.transactions.stamp(s.txn, s.stamper.local(time.UnixMicro(s.txn.source.TsMicros)))
+			s.transactions.stamp(s.txn, s.stamper.Local(time.UnixMicro(s.txn.source.TsMicros)))
 		}
 		st.rows = ev.Rows
 		if st.table, st.err = s.tables.of(ctx, ev.Rows.Table); st.err != nil {

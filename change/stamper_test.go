@@ -1,11 +1,9 @@
-package capture
+package change
 
 import (
 	"slices"
 	"testing"
 	"time"
-
-	"duplex/change"
 
 	"pgregory.net/rapid"
 )
@@ -15,21 +13,21 @@ import (
 // follows the stamps alone knows the same.
 func TestLocalStampsGrow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s, behind := stamper{region: "east"}, stamper{region: "east"}
-		follow := func(stamp change.Stamp) {
-			if behind.pass(stamp); behind.seq != s.seq || behind.hlc != s.hlc || !slices.Equal(behind.seen, s.seen) {
+		s, behind := Stamper{Region: "east"}, Stamper{Region: "east"}
+		follow := func(stamp Stamp) {
+			if behind.Pass(stamp); behind.Seq != s.Seq || behind.HLC != s.HLC || !slices.Equal(behind.Seen, s.Seen) {
 				t.Fatalf("after %+v the one that follows is at %+v, not %+v", stamp, behind, s)
 			}
 		}
-		var last change.Stamp
-		var top change.HLC
-		seen := map[change.Region]change.Seq{}
+		var last Stamp
+		var top HLC
+		seen := map[Region]Seq{}
 		for range rapid.IntRange(1, 50).Draw(t, "steps") {
 			if rapid.Bool().Draw(t, "applied") {
-				origin := change.Region(rapid.SampledFrom([]string{"west", "north"}).Draw(t, "origin"))
-				seq := change.Seq(rapid.Int64Range(1, 100).Draw(t, "seq"))
-				hlc := change.HLC(rapid.Int64Range(0, 1<<50).Draw(t, "hlc"))
-				got := s.applied(origin, seq, hlc)
+				origin := Region(rapid.SampledFrom([]string{"west", "north"}).Draw(t, "origin"))
+				seq := Seq(rapid.Int64Range(1, 100).Draw(t, "seq"))
+				hlc := HLC(rapid.Int64Range(0, 1<<50).Draw(t, "hlc"))
+				got := s.Applied(origin, seq, hlc)
 				if got.Origin != origin || got.Seq != seq || got.HLC != hlc {
 					t.Fatalf("applied(%s, %d, %d) gave %v", origin, seq, hlc, got)
 				}
@@ -38,12 +36,12 @@ func TestLocalStampsGrow(t *testing.T) {
 				continue
 			}
 			commit := time.UnixMicro(rapid.Int64Range(0, 1<<50).Draw(t, "commit"))
-			got := s.local(commit)
+			got := s.Local(commit)
 			follow(got)
 			if got.Seq != last.Seq+1 {
 				t.Fatalf("seq %d after %d", got.Seq, last.Seq)
 			}
-			if got.HLC <= top || got.HLC < change.HLCAt(commit) {
+			if got.HLC <= top || got.HLC < HLCAt(commit) {
 				t.Fatalf("hlc %v, greatest before it %v, commit %v", got.HLC, top, commit)
 			}
 			for r, seq := range seen {

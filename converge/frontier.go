@@ -1,0 +1,127 @@
+package converge
+
+import (
+	"math"
+	"sort"
+
+	"duplex/change"
+)
+
+// Frontier tells up to which HLC writes are stable: every region has decided on
+// all of them, and whatever any region writes from now on has seen them. It
+// follows the transactions of all regions as their spines have them.
+type Frontier struct {
+	self  change.Region
+	feeds []*feed
+}
+
+// feed is what is known of one region's spine.
+type feed struct {
+	region change.Region
+	seq    change.Seq // of its last own transaction
+	clock  change.HLC // its later own ones have greater HLCs
+	seen   change.Seen
+	// points are facts about its own transactions, in order: those up to hlc
+	// have numbers up to seq.
+	points []point
+	apart  change.Seq // how far two of them are apart, but for the last
+}
+
+type point struct {
+	seq change.Seq
+	hlc change.HLC
+}
+
+// maxPoints bounds what is remembered of a region that another one is far
+// behind. With fewer points rows are forgotten somewhat later.
+const maxPoints = 4096
+
+// NewFrontier makes one for region self of a task.
+func NewFrontier(self change.Region, regions []change.Region) *Frontier {
+	f := &Frontier{self: self}
+	for _, r := range regions {
+		f.feeds = append(f.feeds, &feed{region: r})
+	}
+	return f
+}
+
+// Read takes in the next END record of a region's spine, its own transaction
+// or one that was applied there. One of another region must be decided here before, one of
+// this region read by the tail with all its rows.
+func (f *Frontier) Read(source change.Region, s change.Stamp) {
+	d := f.feed(source)
+	if s.Origin == source && s.Seq > d.seq {
+		d.note(point{s.Seq - 1, s.HLC - 1})
+		d.seq = s.Seq
+	}
+	d.clock, d.seen = max(d.clock, s.HLC), s.Seen
+	d.note(point{d.seq, d.clock})
+}
+
+// note adds a point. It takes the place of the last one if that stands close
+// enough to the one before.
+func (d *feed) note(p point) {
+	n := len(d.points)
+	if n > 0 && d.points[n-1].seq == p.seq || n > 1 && d.points[n-1].seq-d.points[n-2].seq < d.apart {
+		d.points[n-1] = p
+		return
+	}
+	if n == maxPoints {
+		n /= 2
+		for i := range n {
+			d.points[i] = d.points[2*i+1]
+		}
+		d.points = d.points[:n]
+		d.apart = 2 * max(d.apart, 1)
+	}
+	d.points = append(d.points, p)
+}
+
+// Ahead reports whether a transaction of another region has seen one that hasn't
+// been decided here.
+func (f *Frontier) Ahead(seen change.Seen) bool {
+	for _, s := range seen {
+		if s.Region != f.self && s.Seq > f.feed(s.Region).seq {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *Frontier) feed(r change.Region) *feed {
+	for _, d := range f.feeds {
+		if d.region == r {
+			return d
+		}
+	}
+	panic("converge: a transaction of a region that isn't of the task: " + string(r))
+}
+
+// Stable returns the HLC up to which writes are stable.
+func (f *Frontier) Stable() change.HLC {
+	stable := change.HLC(math.MaxInt64)
+	for _, of := range f.feeds {
+		least := of.seq // that a region has decided on
+		for _, by := range f.feeds {
+			if by != of && by.region != f.self {
+				least = min(least, by.seen.Of(of.region))
+			}
+		}
+		stable = min(stable, of.upTo(least))
+	}
+	return stable
+}
+
+// upTo returns the HLC up to which all own transactions have numbers up to seq,
+// and forgets what speaks of less.
+func (d *feed) upTo(seq change.Seq) change.HLC {
+	n := sort.Search(len(d.points), func(i int) bool { return d.points[i].seq > seq })
+	if n == 0 {
+		return 0
+	}
+	d.points = append(d.points[:0], d.points[n-1:]...)
+	if len(d.points) < maxPoints/4 {
+		d.apart /= 2
+	}
+	return d.points[0].hlc
+}

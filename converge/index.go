@@ -1,0 +1,258 @@
+package converge
+
+import (
+	"fmt"
+	"hash/maphash"
+
+	"duplex/change"
+)
+
+// Index knows the newest version of each row written lately. What it holds is
+// bounded in bytes and counted exactly. It isn't safe for concurrent use.
+//
+// Whoever writes rows must see to it that of two writers of one row the second
+// decides only when the first has told what it Wrote or Marked, and that the tail gives
+// what it reads of one row in the order of the binlog.
+type Index struct {
+	limit   int64
+	bytes   int64 // of all shards
+	shards  []shard
+	shift   uint // of a hash, to find the shard
+	seed    maphash.Seed
+	regions []change.Region // entry.origin is a place in it
+	sweep   int             // the shard to look at next
+	// suspects are the keys of those entries that are marked so.
+	suspects [][]byte
+}
+
+// Known is what the index knows of a row.
+type Known struct {
+	Write
+	// Last is the digest of the last image that the tail has read, and Read
+	// whether it has read one.
+	Last Digest
+	Read bool
+	// At is a place in the binlog that lies behind this service's own last write
+	// of the row.
+	At Pos
+}
+
+// FullError says that the index holds as much as it may. The index is of no use
+// after it.
+type FullError struct{ Limit int64 }
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("the versions of rows written lately, which other regions haven't confirmed yet, take more than %d MiB", e.Limit>>20)
+}
+
+// shardBytes is about what a full shard takes: what one costs to rebuild, and
+// more than the limit may be wanted while one grows.
+const shardBytes = 1 << 20
+
+// NewIndex makes an empty index that takes at most limit bytes.
+func NewIndex(limit int64) *Index {
+	x := &Index{limit: limit, seed: maphash.MakeSeed(), shift: 64}
+	for n := int64(1); n*shardBytes < limit; n *= 2 {
+		x.shift--
+	}
+	x.shards = make([]shard, 1<<(64-x.shift))
+	return x
+}
+
+// Bytes returns how much the rows take.
+func (x *Index) Bytes() int64 { return x.bytes }
+
+// Len returns of how many rows it knows.
+func (x *Index) Len() (n int) {
+	for i := range x.shards {
+		n += len(x.shards[i].entries)
+	}
+	return n
+}
+
+// Of returns what is known of a row.
+func (x *Index) Of(key []byte) (Known, bool) {
+	s, hash := x.shard(key)
+	if e := s.find(hash, key); e != nil {
+		return x.known(e), true
+	}
+	return Known{}, false
+}
+
+func (x *Index) known(e *entry) Known {
+	return Known{
+		Write: Write{Version: x.version(e), Seq: change.Seq(e.seq), Digest: e.digest, Place: e.place},
+		Last:  e.last, Read: e.flags&lastRead != 0, At: e.at,
+	}
+}
+
+func (x *Index) version(e *entry) change.Version {
+	return change.Version{HLC: change.HLC(e.hlc), Origin: x.regions[e.origin]}
+}
+
+// Local notes a write of the region itself, which the tail has read.
+func (x *Index) Local(key []byte, w Write) error {
+	e, err := x.raise(key, w)
+	if err != nil {
+		return err
+	}
+	return x.read(e, key, w.Digest)
+}
+
+// Echo notes an image that this service had written and the tail has read. A
+// row that isn't known is left so: it is stable, or will be told in Wrote.
+func (x *Index) Echo(key []byte, image Digest) error {
+	s, hash := x.shard(key)
+	if e := s.find(hash, key); e != nil {
+		return x.read(e, key, image)
+	}
+	return nil
+}
+
+// read notes the last image in the binlog. If it isn't that of the newest
+// version, something has been written over a newer one; or this service has
+// since written the newest, which the tail will come to.
+func (x *Index) read(e *entry, key []byte, image Digest) error {
+	e.last = image
+	e.flags |= lastRead
+	return x.suspect(e, key)
+}
+
+// suspect puts the row among the suspects if the last image isn't the newest.
+func (x *Index) suspect(e *entry, key []byte) error {
+	if e.flags&lastRead == 0 || e.last == e.digest {
+		return nil
+	}
+	e.flags |= suspect
+	if e.flags&listed != 0 {
+		return nil
+	}
+	if x.bytes+suspectBytes(key) > x.limit {
+		return &FullError{x.limit}
+	}
+	e.flags |= listed
+	x.suspects = append(x.suspects, append([]byte(nil), key...))
+	x.bytes += suspectBytes(key)
+	return nil
+}
+
+// suspectBytes is what a suspect takes besides its entry.
+func suspectBytes(key []byte) int64 { return 24 + int64(len(key)) }
+
+// Wrote notes that this service has written a change of another region, before
+// the place at in the binlog. It is to be called when the transaction is committed,
+// before anyone else decides on that row.
+func (x *Index) Wrote(key []byte, w Write, at Pos) error {
+	e, err := x.raise(key, w)
+	if err == nil {
+		e.at = max(e.at, at)
+	}
+	return err
+}
+
+// Marked notes, like Wrote, a change for which only the marker was written.
+// The region may have written the row after it was found to be as the change would
+// leave it, if that was absent and so couldn't be locked; and the tail may
+// have read that already.
+func (x *Index) Marked(key []byte, w Write, at Pos) error {
+	e, err := x.raise(key, w)
+	if err != nil {
+		return err
+	}
+	e.at = max(e.at, at)
+	return x.suspect(e, key)
+}
+
+// raise makes w the newest version of the row, unless that is newer.
+func (x *Index) raise(key []byte, w Write) (*entry, error) {
+	s, hash := x.shard(key)
+	e := s.find(hash, key)
+	if e == nil {
+		var err error
+		if e, err = x.add(s, hash, key); err != nil {
+			return nil, err
+		}
+	} else if x.version(e).Compare(w.Version) >= 0 {
+		return e, nil
+	}
+	e.hlc, e.origin, e.seq = int64(w.Version.HLC), x.intern(w.Version.Origin), int64(w.Seq)
+	e.digest, e.place = w.Digest, w.Place
+	return e, nil
+}
+
+// add adds a row to a shard, if there is room.
+func (x *Index) add(s *shard, hash uint64, key []byte) (*entry, error) {
+	before := s.bytes()
+	if more := s.growth(len(key)); x.bytes+more > x.limit && more > 0 {
+		return nil, &FullError{x.limit}
+	}
+	e := s.add(x.seed, hash, key)
+	x.bytes += s.bytes() - before
+	return e, nil
+}
+
+// Suspects returns the keys of rows of which the last image in the binlog isn't
+// that of the newest version, the tail having read up to the place given. Each
+// is to be locked, and the tail waited for as for a change; then Audit tells what
+// to do, and Cleared is to be called.
+func (x *Index) Suspects(tail Pos) (due [][]byte) {
+	left := x.suspects[:0]
+	for _, key := range x.suspects {
+		s, hash := x.shard(key)
+		e := s.find(hash, key)
+		if e.flags&suspect == 0 || e.last == e.digest {
+			e.flags &^= suspect | listed
+			x.bytes -= suspectBytes(key)
+			continue
+		}
+		left = append(left, key)
+		if e.at <= tail {
+			due = append(due, key)
+		}
+	}
+	clear(x.suspects[len(left):])
+	x.suspects = left
+	return due
+}
+
+// Cleared notes that a suspect row was looked at and, if need be, written: then
+// with its newest version, before the place at in the binlog.
+func (x *Index) Cleared(key []byte, at Pos) {
+	s, hash := x.shard(key)
+	e := s.find(hash, key)
+	e.at = max(e.at, at)
+	e.flags &^= suspect
+}
+
+// Sweep forgets rows that need no remembering: their version is stable, and the
+// tail has read this service's last write of them. It looks at a part of the
+// index at each call, and reports whether that was the last part.
+func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
+	s := &x.shards[x.sweep]
+	before := s.bytes()
+	s.keep(x.seed, func(e *entry) bool {
+		return e.hlc > int64(stable) || e.at > tail || e.flags&listed != 0
+	})
+	x.bytes += s.bytes() - before
+	x.sweep = (x.sweep + 1) % len(x.shards)
+	return x.sweep == 0
+}
+
+func (x *Index) shard(key []byte) (*shard, uint64) {
+	hash := maphash.Bytes(x.seed, key)
+	return &x.shards[hash>>x.shift], hash
+}
+
+// intern returns the place of a region in regions. There are few.
+func (x *Index) intern(r change.Region) uint8 {
+	for i, known := range x.regions {
+		if known == r {
+			return uint8(i)
+		}
+	}
+	if len(x.regions) > 255 {
+		panic("converge: more than 256 regions")
+	}
+	x.regions = append(x.regions, r)
+	return uint8(len(x.regions) - 1)
+}

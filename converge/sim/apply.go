@@ -1,0 +1,198 @@
+package main
+
+import (
+	"duplex/change"
+	"duplex/converge"
+)
+
+// begin takes a batch of transactions of another region, locks its rows and
+// decides.
+func (w *world) begin(r *region, source int) {
+	s, from := &r.streams[source], &w.regions[source]
+	j := &s.job
+	*j = job{upTo: s.next}
+	for left := 1 + w.pick.intn(w.batch); left > 0 && j.upTo < from.published; j.upTo++ {
+		t := &from.binlog[j.upTo]
+		if t.marked || t.stamp.Seq <= r.durable[source] && !w.replay {
+			continue
+		}
+		for i := range t.n {
+			j.merge(w, uint8(source), j.upTo, i).Ahead = r.frontier.Ahead(t.stamp.Seen)
+		}
+		j.seq, j.hlc = t.stamp.Seq, t.stamp.HLC
+		left--
+	}
+	w.lock(r, j, source)
+}
+
+// merge adds a row to a batch, of which it keeps the last image.
+func (j *job) merge(w *world, source uint8, at, i int) *converge.Change {
+	write := w.writeOf(source, at, i)
+	c := &w.regions[source].binlog[at].rows[i]
+	for k := range j.n {
+		if it := &j.items[k]; it.key == c.key {
+			it.change.Version, it.change.After = write.Version, write.Digest
+			it.write, it.after = write, c.after
+			return &it.change
+		}
+	}
+	j.items[j.n] = item{key: c.key, write: write, after: c.after,
+		change: converge.Change{Version: write.Version, Before: c.before.digest(), After: write.Digest}}
+	j.n++
+	return &j.items[j.n-1].change
+}
+
+// lock locks the rows that there are, and decides, unless another job has one.
+func (w *world) lock(r *region, j *job, source int) {
+	for _, it := range j.items[:j.n] {
+		if r.rows[it.key].latched != 0 {
+			return // still idle: it comes again
+		}
+	}
+	for i := range j.items[:j.n] {
+		it := &j.items[i]
+		at := &r.rows[it.key]
+		at.latched = uint8(source) + 1
+		if it.absent = at.image == 0; !it.absent {
+			at.held = uint8(source) + 1
+		}
+	}
+	w.decide(r, j, source)
+}
+
+// decide asks what to do with each row of a batch.
+func (w *world) decide(r *region, j *job, source int) {
+	j.stage = decided
+	for i := range j.items[:j.n] {
+		it := &j.items[i]
+		it.verdict = r.index.Decide(keyBytes[it.key], it.change, r.rows[it.key].image.digest(), it.tailed)
+		if w.careful && !it.tailed && it.verdict != converge.Skip {
+			it.verdict = converge.Wait
+		}
+		if it.verdict == converge.Wait {
+			j.stage = waiting
+		}
+	}
+	if j.stage == waiting {
+		w.waits++
+		j.waitFor = len(r.binlog)
+	}
+	w.logf("%s of %s, up to %d: %v", r.name, names[source], j.seq, j.items[:j.n])
+}
+
+// resume decides again, the tail having read what was in the binlog when the
+// rows were locked. One that was absent is read again: if it is there now, it was
+// written after that.
+func (w *world) resume(r *region, source int) {
+	j := r.jobOf(source)
+	for i := range j.items[:j.n] {
+		it := &j.items[i]
+		at := &r.rows[it.key]
+		it.tailed = !it.absent || at.image == 0
+		if it.absent = at.image == 0; !it.absent {
+			at.held = uint8(source) + 1
+		}
+	}
+	if source == int(r.id) {
+		w.decideRepair(r)
+		return
+	}
+	w.decide(r, j, source)
+}
+
+// commit writes what was decided, with its marker.
+func (w *world) commit(r *region, source int) {
+	j := r.jobOf(source)
+	t := txn{marked: true, origin: uint8(source), seq: j.seq, hlc: j.hlc}
+	marker := false
+	for _, it := range j.items[:j.n] {
+		at := &r.rows[it.key]
+		switch it.verdict {
+		case converge.Heal:
+			w.heals++
+			fallthrough
+		case converge.Put:
+			if it.absent && at.image != 0 {
+				w.again++
+				w.logf("%s of %s: key %d is there meanwhile", r.name, names[source], it.key)
+				w.release(r, j)
+				j.stage = idle
+				return
+			}
+			t.rows[t.n] = rowChange{it.key, at.image, it.after, change.Version{}}
+			t.n++
+		case converge.Mark:
+			marker = marker || w.broken != noMarker
+		}
+	}
+	if t.n > 0 || marker {
+		for i, c := range t.rows[:t.n] {
+			r.rows[c.key].image = c.after
+			r.rows[c.key].by = w.versionIn(j, t.rows[i].key)
+		}
+		w.append(r, &t, source)
+	}
+	for _, it := range j.items[:j.n] {
+		at := &r.rows[it.key]
+		at.held = 0
+		if it.verdict == converge.Mark && at.image == it.after && at.by.Compare(it.write.Version) < 0 {
+			at.by = it.write.Version
+		}
+	}
+	j.at = converge.Pos(len(r.binlog))
+	j.stage = committed
+}
+
+func (w *world) versionIn(j *job, key uint8) change.Version {
+	for _, it := range j.items[:j.n] {
+		if it.key == key {
+			return it.write.Version
+		}
+	}
+	return change.Version{}
+}
+
+// append brings a transaction of apply into the binlog. A repair's marker is one
+// of a stream, whose progress it leaves as it is.
+func (w *world) append(r *region, t *txn, source int) {
+	if source == int(r.id) {
+		t.origin = uint8((source + 1) % len(w.regions))
+		t.seq = r.durable[t.origin]
+	} else {
+		r.durable[source] = max(r.durable[source], t.seq)
+		t.seq = r.durable[source]
+	}
+	r.binlog = append(r.binlog, *t)
+	w.logf("%s applies %s, at %d, marker %s %d %v", r.name, t.text(), len(r.binlog), names[t.origin], t.seq, t.hlc)
+}
+
+// note tells the index what was decided, and goes on behind the batch.
+func (w *world) note(r *region, source int) {
+	j := r.jobOf(source)
+	for _, it := range j.items[:j.n] {
+		switch {
+		case source == int(r.id):
+			r.index.Cleared(keyBytes[it.key], j.at)
+		case it.verdict == converge.Skip || it.after == 0 && w.broken == noTombstone:
+		case it.verdict == converge.Mark:
+			w.must(r.index.Marked(keyBytes[it.key], it.write, j.at))
+		default:
+			w.must(r.index.Wrote(keyBytes[it.key], it.write, j.at))
+		}
+	}
+	if source != int(r.id) {
+		s := &r.streams[source]
+		for ; s.next < j.upTo; s.next++ {
+			r.frontier.Read(names[source], w.regions[source].binlog[s.next].stamp)
+		}
+	}
+	w.release(r, j)
+	j.stage = idle
+}
+
+// release gives up a job's locks.
+func (w *world) release(r *region, j *job) {
+	for _, it := range j.items[:j.n] {
+		r.rows[it.key].held, r.rows[it.key].latched = 0, 0
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+// setting is what one history is like.
+type setting struct {
+	regions, keys, parts int
+	values               int // other images than no row
+	writes               int // transactions of applications
+	perTxn               int // rows of one, at most
+	batch                int // transactions of a batch, at most
+	skew                 int // ms that clocks differ and jump by
+	crashes              int // of apply, at most
+	replay               bool
+	evict                bool
+	careful              bool // no before-image test: every change waits for the tail
+	broken               rule
+}
+
+// rule is one that a history may be made to break, to show that it is needed.
+// It is broken by not doing what package converge asks for.
+type rule uint8
+
+const (
+	none        rule = iota
+	noOrigin         // versions of equal HLC are equal
+	noTombstone      // a delete leaves no version
+	noMarker         // a change that finds its own image writes no marker
+	noAudit          // suspects aren't looked at
+	noStability      // rows are forgotten at any time
+)
+
+var rules = map[rule]string{
+	noOrigin: "ties broken by origin", noTombstone: "tombstone version", noMarker: "marker without rows",
+	noAudit: "audit", noStability: "eviction only when stable",
+}
+
+// draw makes a setting by chance.
+func draw(pick chooser, broken rule) setting {
+	s := setting{
+		regions: 2 + pick.intn(3)*pick.intn(2), keys: 1 + pick.intn(3), parts: 1 + pick.intn(2), values: 1 + pick.intn(3),
+		writes: 2 + pick.intn(5), perTxn: 1 + pick.intn(2), batch: 1 + pick.intn(3),
+		skew: pick.intn(4), crashes: max(0, pick.intn(5)-2), replay: pick.intn(2) == 0, evict: pick.intn(2) == 0,
+		broken: broken,
+	}
+	s.perTxn = min(s.perTxn, s.keys)
+	return s
+}
