@@ -97,7 +97,7 @@ const (
 func defaults() Spec {
 	return Spec{
 		InitialCopy: InitialCopy{From: NoCopy, Existing: ExistingKeep, Threads: 8, BatchRows: 1000},
-		Apply:       Apply{Ordering: OrderingTransaction, Threads: 8, BatchRows: 1000, BatchBytes: 8 * config.MiB, BatchWait: 500 * time.Millisecond},
+		Apply:       Apply{Ordering: OrderingTransaction, Threads: 8, BatchRows: 2000, BatchBytes: 8 * config.MiB, BatchWait: 500 * time.Millisecond},
 		Conflicts:   Conflicts{Policy: LastWriteWins},
 		DDL:         DDLStop,
 	}

@@ -43,7 +43,7 @@ func TestMinimal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Apply{OrderingTransaction, 8, 1000, 8 * config.MiB, 500 * time.Millisecond}
+	want := Apply{OrderingTransaction, 8, 2000, 8 * config.MiB, 500 * time.Millisecond}
 	if s.Apply != want || s.InitialCopy.From != NoCopy || s.DDL != DDLStop || s.Conflicts.Policy != LastWriteWins {
 		t.Errorf("read as %+v", s)
 	}
