@@ -85,18 +85,19 @@ func (s *share) enter(ctx context.Context) (floor change.Stamp, err error) {
 // goOver makes duplex.offsets from what ordering transaction has saved in Kafka.
 func (s *share) goOver(ctx context.Context, floor change.Stamp) error {
 	saver := s.saver()
-	at, err := load(ctx, saver)
+	offsets, note, err := saver.Load(ctx)
 	if err != nil {
 		return err
 	}
-	if floor.Seq == 0 {
+	if floor.Seq == 0 || len(offsets) == 0 { // nothing is saved yet: all topics from offset 0 on
 		return s.truth.begin(ctx, floor, nil, nil)
 	}
-	if at.seq == 0 || at.written > floor.Seq {
+	var done, written change.Seq
+	if n, err := fmt.Sscanf(note, metadata, &done, &written); n != 2 || err != nil || written > floor.Seq {
 		return supervise.Permanent(fmt.Errorf("the offsets of consumer group %s don't tell where in the topics transaction %d lies, the last that is applied here: they were reset, have expired, or the database was restored; mend: run the task with apply: {ordering: transaction} until it has caught up, then set ordering: key again", saver.Group, floor.Seq))
 	}
 	var names []string
-	for p := range at.offsets {
+	for p := range offsets {
 		if s.wanted(p.Topic) {
 			names = append(names, p.Topic)
 		}
@@ -110,7 +111,7 @@ func (s *share) goOver(ctx context.Context, floor change.Stamp) error {
 			return fmt.Errorf("looking for the topics of consumer group %s: %w", saver.Group, err)
 		}
 	}
-	return s.truth.begin(ctx, floor, at.offsets, topics)
+	return s.truth.begin(ctx, floor, offsets, topics)
 }
 
 // claim returns how far partitions are applied. It tries again while a former
