@@ -21,6 +21,9 @@ type Index struct {
 	seed    maphash.Seed
 	regions []change.Region // entry.origin is a place in it
 	sweep   int             // the shard to look at next
+	// forget is the HLC up to which this round of sweeping forgets, next what the
+	// round after may.
+	forget, next change.HLC
 	// suspects are the keys of those entries that are marked so.
 	suspects [][]byte
 }
@@ -224,14 +227,24 @@ func (x *Index) Cleared(key []byte, at Pos) {
 	e.flags &^= suspect
 }
 
-// Sweep forgets rows that need no remembering: their version is stable, and the
-// tail has read this service's last write of them. It looks at a part of the
-// index at each call, and reports whether that was the last part.
+// Sweep forgets rows that need no remembering: their version is stable, the
+// tail has read this service's last write of them, and both is true of every
+// older version: one that must be written again could meet, by a unique value,
+// a row whose newer version is no longer known. It looks at a part of the index at
+// each call, and reports whether that was the last part. What it may forget it learns on
+// the round before.
 func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
+	if x.sweep == 0 {
+		x.forget, x.next = x.next, stable
+	}
 	s := &x.shards[x.sweep]
 	before := s.bytes()
 	s.keep(x.seed, func(e *entry) bool {
-		return e.hlc > int64(stable) || e.at > tail || e.flags&listed != 0
+		settled := e.at <= tail && e.flags&listed == 0
+		if !settled {
+			x.next = min(x.next, change.HLC(e.hlc)-1)
+		}
+		return !settled || e.hlc > int64(x.forget)
 	})
 	x.bytes += s.bytes() - before
 	x.sweep = (x.sweep + 1) % len(x.shards)

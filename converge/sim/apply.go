@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"duplex/change"
 	"duplex/converge"
 )
@@ -31,8 +33,10 @@ func (j *job) merge(w *world, source uint8, at, i int) *converge.Change {
 	c := &w.regions[source].binlog[at].rows[i]
 	for k := range j.n {
 		if it := &j.items[k]; it.key == c.key {
-			it.change.Version, it.change.After = write.Version, write.Digest
-			it.write, it.after = write, c.after
+			if it.change.Version.Compare(write.Version) < 0 {
+				it.change.Version, it.change.After = write.Version, write.Digest
+				it.write, it.after = write, c.after
+			}
 			return &it.change
 		}
 	}
@@ -50,14 +54,18 @@ func (w *world) lock(r *region, j *job, source int) {
 		}
 	}
 	for i := range j.items[:j.n] {
-		it := &j.items[i]
-		at := &r.rows[it.key]
-		at.latched = uint8(source) + 1
-		if it.absent = at.image == 0; !it.absent {
-			at.held = uint8(source) + 1
-		}
+		w.hold(r, &j.items[i], source)
 	}
 	w.decide(r, j, source)
+}
+
+// hold locks one row for a job.
+func (w *world) hold(r *region, it *item, source int) {
+	at := &r.rows[it.key]
+	at.latched = uint8(source) + 1
+	if it.absent = at.image == 0; !it.absent {
+		at.held = uint8(source) + 1
+	}
 }
 
 // decide asks what to do with each row of a batch.
@@ -65,6 +73,10 @@ func (w *world) decide(r *region, j *job, source int) {
 	j.stage = decided
 	for i := range j.items[:j.n] {
 		it := &j.items[i]
+		if it.holder {
+			it.verdict = converge.Skip
+			continue
+		}
 		it.verdict = r.index.Decide(keyBytes[it.key], it.change, r.rows[it.key].image.digest(), it.tailed)
 		if w.careful && !it.tailed && it.verdict != converge.Skip {
 			it.verdict = converge.Wait
@@ -72,6 +84,11 @@ func (w *world) decide(r *region, j *job, source int) {
 		if it.verdict == converge.Wait {
 			j.stage = waiting
 		}
+	}
+	if j.stage == decided && w.unique > 0 && !w.settle(r, j, source) {
+		w.release(r, j)
+		j.stage = idle
+		return
 	}
 	if j.stage == waiting {
 		w.waits++
@@ -104,28 +121,43 @@ func (w *world) resume(r *region, source int) {
 func (w *world) commit(r *region, source int) {
 	j := r.jobOf(source)
 	t := txn{marked: true, origin: uint8(source), seq: j.seq, hlc: j.hlc}
-	marker := false
+	out := txn{outbox: true, commit: time.UnixMilli(int64(r.clock))}
+	marker, refused := false, false
 	for _, it := range j.items[:j.n] {
 		at := &r.rows[it.key]
-		switch it.verdict {
-		case converge.Heal:
-			w.heals++
-			fallthrough
-		case converge.Put:
-			if it.absent && at.image != 0 {
-				w.again++
-				w.logf("%s of %s: key %d is there meanwhile", r.name, names[source], it.key)
-				w.release(r, j)
-				j.stage = idle
-				return
+		switch {
+		case it.yields:
+			out.rows[out.n] = rowChange{it.key, it.image, 0, change.Version{}}
+			out.versions[out.n] = it.write.Version
+			out.n++
+			if at.image == 0 {
+				continue
 			}
-			t.rows[t.n] = rowChange{it.key, at.image, it.after, change.Version{}}
-			t.n++
-		case converge.Mark:
+		case it.verdict == converge.Mark:
 			marker = marker || w.broken != noMarker
+			continue
+		case it.verdict == converge.Skip:
+			continue
+		case it.absent && at.image != 0:
+			refused = true // by the primary key
+		case it.verdict == converge.Heal:
+			w.heals++
 		}
+		t.rows[t.n] = rowChange{it.key, at.image, it.after, change.Version{}}
+		t.n++
 	}
-	if t.n > 0 || marker {
+	if refused || w.clashes(r, &t) {
+		w.again++
+		w.logf("%s of %s: the server refuses a duplicate key", r.name, names[source])
+		w.release(r, j)
+		j.stage = idle
+		return
+	}
+	if out.n > 0 && w.broken != noPublishing {
+		r.binlog = append(r.binlog, out)
+		w.logf("%s publishes the deletion of %s, at %d", r.name, out.text(), len(r.binlog))
+	}
+	if t.n > 0 || marker || out.n > 0 {
 		for i, c := range t.rows[:t.n] {
 			r.rows[c.key].image = c.after
 			r.rows[c.key].by = w.versionIn(j, t.rows[i].key)
@@ -171,8 +203,17 @@ func (w *world) note(r *region, source int) {
 	j := r.jobOf(source)
 	for _, it := range j.items[:j.n] {
 		switch {
+		case it.yields:
+			if w.broken != noTombstone {
+				w.must(r.index.Wrote(keyBytes[it.key], it.write, j.at))
+			}
+			if source == int(r.id) && !it.holder {
+				r.index.Cleared(keyBytes[it.key], j.at)
+			}
 		case source == int(r.id):
-			r.index.Cleared(keyBytes[it.key], j.at)
+			if !it.holder {
+				r.index.Cleared(keyBytes[it.key], j.at)
+			}
 		case it.verdict == converge.Skip || it.after == 0 && w.broken == noTombstone:
 		case it.verdict == converge.Mark:
 			w.must(r.index.Marked(keyBytes[it.key], it.write, j.at))

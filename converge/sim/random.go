@@ -27,4 +27,5 @@ func (s *stats) add(o stats) {
 	s.swept += o.swept
 	s.waits += o.waits
 	s.again += o.again
+	s.yielded += o.yielded
 }

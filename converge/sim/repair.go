@@ -12,13 +12,9 @@ func (w *world) inspect(r *region, _ int) {
 		if string(keyBytes[k]) != string(key) || r.rows[k].latched != 0 {
 			continue
 		}
-		at := &r.rows[k]
 		r.repair = job{n: 1, stage: waiting, waitFor: len(r.binlog)}
 		r.repair.items[0] = item{key: uint8(k)}
-		at.latched = r.id + 1
-		if at.image != 0 {
-			at.held = r.id + 1
-		}
+		w.hold(r, &r.repair.items[0], int(r.id))
 		w.repairs++
 		w.logf("%s suspects key %d", r.name, k)
 	}
@@ -27,18 +23,31 @@ func (w *world) inspect(r *region, _ int) {
 // decideRepair looks whether the row must be written.
 func (w *world) decideRepair(r *region) {
 	it := &r.repair.items[0]
-	if !it.tailed {
-		r.repair.waitFor = len(r.binlog)
-		return
+	for _, it := range r.repair.items[:r.repair.n] {
+		if !it.tailed {
+			r.repair.waitFor = len(r.binlog)
+			return
+		}
 	}
 	newest, restore := r.index.Audit(keyBytes[it.key], r.rows[it.key].image.digest())
 	it.verdict = converge.Skip
-	if restore {
-		w.restored++
-		it.verdict, it.write, it.after = converge.Put, newest, w.imageAt(newest.Place)
-		r.repair.hlc = newest.Version.HLC
-	}
 	r.repair.stage = decided
+	if restore {
+		it.verdict, it.write, it.after, it.yields = converge.Put, newest, 0, false
+		if newest.Digest != converge.Absent {
+			it.after = w.imageAt(newest.Place)
+		}
+		r.repair.hlc = newest.Version.HLC
+		switch {
+		case w.unique > 0 && !w.settle(r, &r.repair, int(r.id)):
+			w.release(r, &r.repair)
+			r.repair = job{}
+		case r.repair.stage == waiting:
+			r.repair.waitFor = len(r.binlog)
+		default:
+			w.restored++
+		}
+	}
 	w.logf("%s repairs key %d: %t", r.name, it.key, restore)
 }
 

@@ -4,6 +4,7 @@ package main
 type setting struct {
 	regions, keys, parts int
 	values               int // other images than no row
+	unique               int // unique values that they have, 0 for no unique key
 	writes               int // transactions of applications
 	perTxn               int // rows of one, at most
 	batch                int // transactions of a batch, at most
@@ -20,17 +21,18 @@ type setting struct {
 type rule uint8
 
 const (
-	none        rule = iota
-	noOrigin         // versions of equal HLC are equal
-	noTombstone      // a delete leaves no version
-	noMarker         // a change that finds its own image writes no marker
-	noAudit          // suspects aren't looked at
-	noStability      // rows are forgotten at any time
+	none         rule = iota
+	noOrigin          // versions of equal HLC are equal
+	noTombstone       // a delete leaves no version
+	noMarker          // a change that finds its own image writes no marker
+	noAudit           // suspects aren't looked at
+	noStability       // rows are forgotten at any time
+	noPublishing      // a row that yields its unique value is deleted, and nobody told
 )
 
 var rules = map[rule]string{
 	noOrigin: "ties broken by origin", noTombstone: "tombstone version", noMarker: "marker without rows",
-	noAudit: "audit", noStability: "eviction only when stable",
+	noAudit: "audit", noStability: "eviction only when stable", noPublishing: "published deletion of the unique loser",
 }
 
 // draw makes a setting by chance.
@@ -40,6 +42,9 @@ func draw(pick chooser, broken rule) setting {
 		writes: 2 + pick.intn(5), perTxn: 1 + pick.intn(2), batch: 1 + pick.intn(3),
 		skew: pick.intn(4), crashes: max(0, pick.intn(5)-2), replay: pick.intn(2) == 0, evict: pick.intn(2) == 0,
 		broken: broken,
+	}
+	if pick.intn(2) == 0 {
+		s.keys, s.values, s.unique = 2+pick.intn(2), 1+pick.intn(4), 1+pick.intn(3)
 	}
 	s.perTxn = min(s.perTxn, s.keys)
 	return s

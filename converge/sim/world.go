@@ -47,6 +47,10 @@ type txn struct {
 	rows   [maxKeys]rowChange
 	n      int // rows in use
 	stamp  change.Stamp
+	// outbox is set if the rows are deletions, of rows that yielded a unique
+	// value, with versions of their own.
+	outbox   bool
+	versions [maxKeys]change.Version
 }
 
 // region is one database with its capture and its apply.
@@ -103,9 +107,12 @@ type item struct {
 	change  converge.Change
 	write   converge.Write
 	after   image
-	absent  bool // when it was read: then it isn't locked
-	tailed  bool // the tail has read all that was in the binlog before the lock
+	image   image // that yields
+	absent  bool  // when it was read: then it isn't locked
+	tailed  bool  // the tail has read all that was in the binlog before the lock
 	verdict converge.Verdict
+	holder  bool // only locked, as it holds a unique value that another takes
+	yields  bool // it is deleted, for its unique value
 }
 
 // world is all regions at a moment of a history.
@@ -123,7 +130,7 @@ type world struct {
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again int
+	steps, repairs, restored, heals, swept, waits, again, yielded int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.

@@ -13,22 +13,20 @@ func (w *world) local(r *region, _ int) {
 		r.clock += w.pick.intn(2*w.skew+1) - w.skew/2
 	}
 	t := txn{commit: time.UnixMilli(int64(r.clock))}
-	for range 1 + w.pick.intn(w.perTxn) {
-		k := uint8(w.pick.intn(w.keys))
-		at := &r.rows[k]
-		if at.held != 0 || t.has(k) {
-			continue // it waits for the lock: as if it came later
+	if w.unique > 0 && w.perTxn > 1 && w.pick.intn(3) == 0 {
+		w.swap(r, &t)
+	} else {
+		for range 1 + w.pick.intn(w.perTxn) {
+			w.change(r, &t)
 		}
-		after := image(w.pick.intn(w.values))
-		if after >= at.image {
-			after++
-		}
-		t.rows[t.n] = rowChange{k, at.image, after, at.by}
-		t.n++
 	}
-	if t.n == 0 {
-		return
+	if t.n == 0 || w.clashes(r, &t) {
+		return // it waits for a lock, or is refused
 	}
+	w.commitLocal(r, t)
+}
+
+func (w *world) commitLocal(r *region, t txn) {
 	for _, c := range t.rows[:t.n] {
 		r.rows[c.key].image, r.rows[c.key].by = c.after, change.Version{}
 	}
@@ -37,10 +35,67 @@ func (w *world) local(r *region, _ int) {
 	w.logf("%s writes %s, at %d", r.name, t.text(), len(r.binlog))
 }
 
-func (t *txn) has(key uint8) bool {
-	for _, c := range t.rows[:t.n] {
-		if c.key == key {
-			return true
+// change adds a row to a transaction.
+func (w *world) change(r *region, t *txn) {
+	k := uint8(w.pick.intn(w.keys))
+	at := &r.rows[k]
+	if at.held != 0 || t.row(k) != nil {
+		return
+	}
+	after := image(w.pick.intn(w.values))
+	if after >= at.image {
+		after++
+	}
+	t.rows[t.n] = rowChange{k, at.image, after, at.by}
+	t.n++
+}
+
+// swap gives two rows each other's image.
+func (w *world) swap(r *region, t *txn) {
+	one := uint8(w.pick.intn(w.keys))
+	two := (one + 1) % uint8(w.keys)
+	a, b := &r.rows[one], &r.rows[two]
+	if a.held == 0 && b.held == 0 && a.image != b.image {
+		t.rows = [maxKeys]rowChange{{one, a.image, b.image, a.by}, {two, b.image, a.image, b.by}}
+		t.n = 2
+	}
+}
+
+// row returns what the transaction does to a row, nil if nothing.
+func (t *txn) row(key uint8) *rowChange {
+	for i := range t.n {
+		if t.rows[i].key == key {
+			return &t.rows[i]
+		}
+	}
+	return nil
+}
+
+// uniqueOf returns the unique value of an image, 0 for none.
+func (w *world) uniqueOf(i image) int {
+	if w.unique == 0 || i == 0 {
+		return 0
+	}
+	return 1 + (int(i)-1)%w.unique
+}
+
+// clashes tells whether the server would refuse a transaction, two rows having
+// one unique value after it.
+func (w *world) clashes(r *region, t *txn) bool {
+	var taken [256]bool
+	if w.unique == 0 {
+		return false
+	}
+	for k := range uint8(w.keys) {
+		after := r.rows[k].image
+		if c := t.row(k); c != nil {
+			after = c.after
+		}
+		if u := w.uniqueOf(after); u > 0 {
+			if taken[u] {
+				return true
+			}
+			taken[u] = true
 		}
 	}
 	return false
@@ -56,7 +111,7 @@ func (w *world) publish(r *region, _ int) {
 		} else {
 			t.stamp = r.stamper.Local(t.commit)
 			for _, c := range t.rows[:t.n] {
-				if c.based.Compare(t.stamp.Version()) >= 0 {
+				if !t.outbox && c.based.Compare(t.stamp.Version()) >= 0 {
 					w.fail("a write has no greater version than what it is based on")
 				}
 			}
@@ -65,9 +120,16 @@ func (w *world) publish(r *region, _ int) {
 	}
 }
 
-// version is the one that the transaction's rows have, as the index is told it.
-func (w *world) version(t *txn) change.Version {
-	v := t.stamp.Version()
+// version returns that of a row of a transaction.
+func (t *txn) version(i int) change.Version {
+	if t.outbox {
+		return t.versions[i]
+	}
+	return t.stamp.Version()
+}
+
+// told is a version as the index is told it.
+func (w *world) told(v change.Version) change.Version {
 	if w.broken == noOrigin {
 		v.Origin = ""
 	}
@@ -77,7 +139,7 @@ func (w *world) version(t *txn) change.Version {
 // writeOf is what the index is told of a row of a transaction.
 func (w *world) writeOf(source uint8, at, i int) converge.Write {
 	t := &w.regions[source].binlog[at]
-	return converge.Write{Version: w.version(t), Seq: t.stamp.Seq, Digest: t.rows[i].after.digest(), Place: place(source, at, i)}
+	return converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: t.rows[i].after.digest(), Place: place(source, at, i)}
 }
 
 // tailed is the tail: it reads the next transaction's rows of a partition.
@@ -91,6 +153,8 @@ func (w *world) tailed(r *region, part int) {
 		case t.marked:
 			w.must(r.index.Echo(keyBytes[c.key], c.after.digest()))
 		case c.after == 0 && w.broken == noTombstone:
+		case t.outbox:
+			w.must(r.index.Yielded(keyBytes[c.key], w.told(t.version(i)), t.stamp.Seq))
 		default:
 			w.must(r.index.Local(keyBytes[c.key], w.writeOf(r.id, at, i)))
 		}
@@ -116,6 +180,7 @@ func (w *world) sweep(r *region, _ int) {
 	stable, tail := r.frontier.Stable(), w.pos(r)
 	if w.broken == noStability {
 		stable, tail = 1<<62, 1<<62
+		r.index.Sweep(stable, tail)
 	}
 	r.index.Sweep(stable, tail)
 	if n := before - r.index.Len(); n > 0 {
@@ -128,9 +193,12 @@ func (w *world) sweep(r *region, _ int) {
 func (w *world) newest(key uint8) (newest image, version change.Version) {
 	for i := range w.regions {
 		for _, t := range w.regions[i].binlog {
-			for _, c := range t.rows[:t.n] {
-				if c.key == key && !t.marked && t.stamp.Version().Compare(version) > 0 {
-					newest, version = c.after, t.stamp.Version()
+			if t.marked {
+				continue
+			}
+			for i, c := range t.rows[:t.n] {
+				if v := t.version(i); c.key == key && v.Compare(version) > 0 {
+					newest, version = c.after, v
 				}
 			}
 		}
