@@ -29,10 +29,10 @@ var allowed = map[string][]string{
 	"mysql":           {"config", "schemas"},
 	"preflight":       {"apply/statement", "change", "config", "mysql", "schemas", "tasks", "topics"},
 	"capture/binlog":  {"change", "schemas"},
-	"capture":         {"capture/binlog", "change", "config", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "topics"},
+	"capture":         {"capture/binlog", "change", "config", "internal/clock", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "topics"},
 	"apply/statement": {"schemas"},
 	"spine":           {"change", "config", "internal/failpoint", "schemas", "supervise", "topics"},
-	"apply":           {"apply/statement", "change", "config", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
+	"apply":           {"apply/statement", "change", "config", "internal/clock", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
 	"feed":            {"change", "config", "schemas", "spine", "supervise", "tasks", "topics"},
 	"region":          {"apply", "capture", "change", "config", "console", "embedded", "supervise", "tasks"},
 }

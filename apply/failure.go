@@ -56,5 +56,9 @@ func verdict(err error) (final error, carefully bool) {
 	if failure.transactions > 1 {
 		return fmt.Errorf("%w; trying its transactions one by one", err), true
 	}
+	var skew *skewError
+	if errors.As(err, &skew) {
+		return err, false // time mends it
+	}
 	return supervise.Permanent(err), false
 }

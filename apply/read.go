@@ -104,6 +104,11 @@ func (s *session) assemble(ctx context.Context) error {
 		if status != spine.Waiting {
 			s.waitFrom = time.Time{}
 		}
+		if end != nil {
+			if err := s.st.checkClock(end.Stamp.Seq, end.Stamp.HLC); err != nil {
+				return errors.Join(s.settle(ctx), err) // what came before is done with
+			}
+		}
 		switch {
 		case status == spine.Nothing:
 			return nil

@@ -53,6 +53,7 @@ type Stream struct {
 	transactions atomic.Int64
 	batches      atomic.Int64
 	retries      atomic.Int64
+	ahead        atomic.Int64 // nanoseconds that the newest transaction is dated ahead of now
 	echoes       atomic.Int64 // changes of other origins left out
 	queued       atomic.Int64 // bytes fetched and not yet assembled
 	partitions   atomic.Int64 // with ordering key: those that this process has
@@ -150,6 +151,9 @@ type Status struct {
 	Batches      int64 `json:"batches"`
 	Retries      int64 `json:"retries"`
 	Echoes       int64 `json:"echoes_filtered"`
+	// ClockAheadMillis is how far the newest transaction was dated ahead of the
+	// clock here when it came; negative if it was dated before.
+	ClockAheadMillis float64 `json:"clock_ahead_ms"`
 	// Lag is the time from commit in the source to visible in the target, of
 	// the last 4,096 transactions.
 	LagP50Millis float64    `json:"lag_p50_ms"`
@@ -171,7 +175,7 @@ func (st *Stream) Status() Status {
 		Status: st.service.Status(), Task: st.cfg.Spec.Task, Source: st.cfg.Source, Target: st.cfg.Process.Region,
 		Ordering: st.cfg.Spec.Apply.Ordering, Seq: st.seq, HLC: st.hlc,
 		Rows: st.rows.Load(), Transactions: st.transactions.Load(), Batches: st.batches.Load(),
-		Retries: st.retries.Load(), Echoes: st.echoes.Load(),
+		Retries: st.retries.Load(), Echoes: st.echoes.Load(), ClockAheadMillis: millis(time.Duration(st.ahead.Load())),
 		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
 		QueueBytes: st.queued.Load(), Partitions: st.partitions.Load(),
 	}

@@ -8,6 +8,7 @@ import (
 
 	"duplex/capture/binlog"
 	"duplex/change"
+	"duplex/internal/clock"
 	"duplex/queue"
 	"duplex/supervise"
 )
@@ -105,7 +106,7 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 		s.txn.canary = ev.Mark.Token
 	case binlog.Rows:
 		if !s.txn.stamped {
-			s.transactions.stamp(s.txn, s.stamper.Local(time.UnixMicro(s.txn.source.TsMicros)))
+			s.transactions.stamp(s.txn, s.stamper.Local(clock.Here(time.UnixMicro(s.txn.source.TsMicros))))
 		}
 		st.rows = ev.Rows
 		if st.table, st.err = s.tables.of(ctx, ev.Rows.Table); st.err != nil {

@@ -164,7 +164,7 @@ func checkPair(ctx context.Context, r *Report, a, b *side, spec *tasks.Spec) {
 		return // any comparison would be with itself
 	}
 	between := fmt.Sprintf("%s and %s", a.region(), b.region())
-	r.add(Finding{Code: "pair", What: between + " are two servers that go together"}, comparePair(a, b))
+	r.add(Finding{Code: "pair", What: between + " are two servers that go together"}, comparePair(a, b, spec))
 	if spec != nil {
 		r.add(Finding{Code: "equal-tables", What: fmt.Sprintf("the tables of %s are defined alike", between)}, compareTables(ctx, a, b))
 	}

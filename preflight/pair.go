@@ -5,15 +5,14 @@ import (
 	"time"
 
 	"duplex/mysql"
+	"duplex/tasks"
 )
 
-// Limits of the difference between two servers' clocks. Conflicts are decided
-// without trusting clocks where one write had seen the other; between writes
-// that hadn't, the clock that is ahead wins.
-const (
-	clockWarn   = time.Second
-	clockRefuse = time.Minute
-)
+// clockWarn is how far apart two servers' clocks should be at most; the task
+// says from where on apply refuses. Conflicts are decided without trusting clocks
+// where one write had seen the other; between writes that hadn't, the clock that is
+// ahead wins.
+const clockWarn = time.Second
 
 // sameServer reports whether both process files lead to one server.
 func sameServer(a, b *side) []Finding {
@@ -36,10 +35,10 @@ func sameServer(a, b *side) []Finding {
 
 // comparePair looks at what two servers must or should have in common, or
 // must not.
-func comparePair(a, b *side) []Finding {
+func comparePair(a, b *side, spec *tasks.Spec) []Finding {
 	var found []Finding
 	found = append(found, compareServerIDs(a, b)...)
-	found = append(found, compareClocks(a, b)...)
+	found = append(found, compareClocks(a, b, spec)...)
 	found = append(found, compareNaming(a, b)...)
 	found = append(found, comparePackets(a, b)...)
 	return append(found, compareNumbering(a, b)...)
@@ -59,7 +58,7 @@ func compareServerIDs(a, b *side) []Finding {
 		Fix:  set(b.server, "server_id", fmt.Sprint(next)) + "-- or any other number that no server of yours has\n"}}
 }
 
-func compareClocks(a, b *side) []Finding {
+func compareClocks(a, b *side, spec *tasks.Spec) []Finding {
 	x, y := a.server.Clock, b.server.Clock
 	apart := max((y.Ahead-x.Ahead).Abs()-x.Error-y.Error, 0) // at least
 	if apart <= clockWarn {
@@ -73,8 +72,9 @@ func compareClocks(a, b *side) []Finding {
 		What: fmt.Sprintf("the server's clock is %s ahead of that of %s", apart.Round(time.Millisecond), behind.region()),
 		Why:  "of two writes of one row that knew nothing of each other, the one made here wins, even if it was made earlier",
 		Fix:  "-- set both machines' clocks by NTP (chronyd or systemd-timesyncd)\n"}
-	if apart > clockRefuse {
+	if spec != nil && apart > spec.Conflicts.MaxClockSkew {
 		f.Severity = Refuse
+		f.Why = fmt.Sprintf("%s applies nothing that is dated further ahead than conflicts.max_clock_skew (%s)", behind.region(), spec.Conflicts.MaxClockSkew)
 	}
 	return []Finding{f}
 }

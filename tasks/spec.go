@@ -66,6 +66,9 @@ const (
 // Conflicts tells which of two concurrent writes of one row stays.
 type Conflicts struct {
 	Policy string `yaml:"policy"`
+	// MaxClockSkew is how far ahead of a region's clock another one's may be.
+	// What is dated further ahead waits.
+	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
 	// Tables holds rules for single tables, by db.table; a dot or backslash in
 	// a name is written with a backslash before it, as in a pattern.
 	Tables map[string]Rule `yaml:"tables"`
@@ -98,7 +101,7 @@ func defaults() Spec {
 	return Spec{
 		InitialCopy: InitialCopy{From: NoCopy, Existing: ExistingKeep, Threads: 8, BatchRows: 1000},
 		Apply:       Apply{Ordering: OrderingTransaction, Threads: 8, BatchRows: 2000, BatchBytes: 8 * config.MiB, BatchWait: 500 * time.Millisecond},
-		Conflicts:   Conflicts{Policy: LastWriteWins},
+		Conflicts:   Conflicts{Policy: LastWriteWins, MaxClockSkew: 10 * time.Second},
 		DDL:         DDLStop,
 	}
 }
@@ -198,7 +201,10 @@ func (a Apply) validate() error {
 }
 
 func (c Conflicts) validate() error {
-	problems := []error{checkPolicy("conflicts.policy", c.Policy)}
+	problems := []error{
+		checkPolicy("conflicts.policy", c.Policy),
+		config.CheckRange("conflicts.max_clock_skew", c.MaxClockSkew, 100*time.Millisecond, 10*365*24*time.Hour),
+	}
 	for name, rule := range c.Tables {
 		setting := fmt.Sprintf("conflicts.tables.%q", name)
 		if p, err := parsePattern(name); err != nil || !p.literal() {
