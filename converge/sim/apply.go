@@ -3,7 +3,6 @@ package main
 import (
 	"time"
 
-	"duplex/change"
 	"duplex/converge"
 )
 
@@ -29,7 +28,7 @@ func (w *world) begin(r *region, source int) {
 
 // merge adds a row to a batch, of which it keeps the last image.
 func (j *job) merge(w *world, source uint8, at, i int) *converge.Change {
-	write := w.writeOf(source, at, i)
+	write := w.claimOf(source, at, i)
 	c := &w.regions[source].binlog[at].rows[i]
 	for k := range j.n {
 		if it := &j.items[k]; it.key == c.key {
@@ -77,7 +76,7 @@ func (w *world) decide(r *region, j *job, source int) {
 			it.verdict = converge.Skip
 			continue
 		}
-		it.verdict = r.index.Decide(keyBytes[it.key], it.change, r.rows[it.key].image.digest(), it.tailed)
+		it.verdict, it.stands = r.decide(it)
 		if w.careful && !it.tailed && it.verdict != converge.Skip {
 			it.verdict = converge.Wait
 		}
@@ -127,7 +126,7 @@ func (w *world) commit(r *region, source int) {
 		at := &r.rows[it.key]
 		switch {
 		case it.yields:
-			out.rows[out.n] = rowChange{it.key, it.image, 0, change.Version{}}
+			out.rows[out.n] = rowChange{key: it.key, before: it.image}
 			out.versions[out.n] = it.write.Version
 			out.n++
 			if at.image == 0 {
@@ -140,10 +139,12 @@ func (w *world) commit(r *region, source int) {
 			continue
 		case it.absent && at.image != 0:
 			refused = true // by the primary key
+		case it.verdict == converge.Restore:
+			w.outvoted++
 		case it.verdict == converge.Heal:
 			w.heals++
 		}
-		t.rows[t.n] = rowChange{it.key, at.image, it.after, change.Version{}}
+		t.rows[t.n] = rowChange{key: it.key, before: at.image, after: w.afterOf(&it)}
 		t.n++
 	}
 	if refused || w.clashes(r, &t) {
@@ -160,7 +161,8 @@ func (w *world) commit(r *region, source int) {
 	if t.n > 0 || marker || out.n > 0 {
 		for i, c := range t.rows[:t.n] {
 			r.rows[c.key].image = c.after
-			r.rows[c.key].by = w.versionIn(j, t.rows[i].key)
+			it := j.item(t.rows[i].key)
+			r.rows[c.key].basedOn(it.writes())
 		}
 		w.append(r, &t, source)
 	}
@@ -168,20 +170,29 @@ func (w *world) commit(r *region, source int) {
 		at := &r.rows[it.key]
 		at.held = 0
 		if it.verdict == converge.Mark && at.image == it.after && at.by.Compare(it.write.Version) < 0 {
-			at.by = it.write.Version
+			at.basedOn(it.write.Write)
 		}
 	}
 	j.at = converge.Pos(len(r.binlog))
 	j.stage = committed
 }
 
-func (w *world) versionIn(j *job, key uint8) change.Version {
-	for _, it := range j.items[:j.n] {
-		if it.key == key {
-			return it.write.Version
-		}
+// basedOn notes what a row was given.
+func (r *row) basedOn(w converge.Write) { r.by, r.bySeq = w.Version, w.Seq }
+
+// writes returns the write whose image the item puts into the row.
+func (it *item) writes() converge.Write {
+	if it.verdict == converge.Restore {
+		return it.stands
 	}
-	return change.Version{}
+	return it.write.Write
+}
+
+func (w *world) afterOf(it *item) image {
+	if it.verdict == converge.Restore {
+		return w.imageOf(it.stands)
+	}
+	return it.after
 }
 
 // append brings a transaction of apply into the binlog. A repair's marker is one
@@ -205,7 +216,7 @@ func (w *world) note(r *region, source int) {
 		switch {
 		case it.yields:
 			if w.broken != noTombstone {
-				w.must(r.index.Wrote(keyBytes[it.key], it.write, j.at))
+				w.must(r.wrote(it.key, it.write, j.at))
 			}
 			if source == int(r.id) && !it.holder {
 				r.index.Cleared(keyBytes[it.key], j.at)
@@ -215,10 +226,11 @@ func (w *world) note(r *region, source int) {
 				r.index.Cleared(keyBytes[it.key], j.at)
 			}
 		case it.verdict == converge.Skip || it.after == 0 && w.broken == noTombstone:
+		case w.broken == noLosers && r.ranked != nil && it.stands != it.write.Write:
 		case it.verdict == converge.Mark:
-			w.must(r.index.Marked(keyBytes[it.key], it.write, j.at))
+			w.must(r.marked(it.key, it.write, j.at))
 		default:
-			w.must(r.index.Wrote(keyBytes[it.key], it.write, j.at))
+			w.must(r.wrote(it.key, it.write, j.at))
 		}
 	}
 	if source != int(r.id) {

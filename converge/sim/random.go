@@ -28,4 +28,5 @@ func (s *stats) add(o stats) {
 	s.waits += o.waits
 	s.again += o.again
 	s.yielded += o.yielded
+	s.outvoted += o.outvoted
 }

@@ -29,14 +29,11 @@ func (w *world) decideRepair(r *region) {
 			return
 		}
 	}
-	newest, restore := r.index.Audit(keyBytes[it.key], r.rows[it.key].image.digest())
+	newest, restore := r.audit(it.key)
 	it.verdict = converge.Skip
 	r.repair.stage = decided
 	if restore {
-		it.verdict, it.write, it.after, it.yields = converge.Put, newest, 0, false
-		if newest.Digest != converge.Absent {
-			it.after = w.imageAt(newest.Place)
-		}
+		it.verdict, it.write, it.after, it.yields = converge.Put, converge.Claim{Write: newest}, w.imageOf(newest), false
 		r.repair.hlc = newest.Version.HLC
 		switch {
 		case w.unique > 0 && !w.settle(r, &r.repair, int(r.id)):
@@ -58,7 +55,7 @@ func (w *world) crash(r *region, _ int) {
 	for k := range r.rows {
 		r.rows[k].held, r.rows[k].latched = 0, 0
 	}
-	r.index = converge.NewIndex(indexLimit)
+	w.forget(r)
 	r.frontier = converge.NewFrontier(r.name, names[:len(w.regions)])
 	r.repair = job{}
 	r.tail, r.followed = [maxParts]int{}, 0
@@ -90,7 +87,7 @@ func (w *world) restart(r *region, source int) {
 		s.next = at + 1
 		for i := range t.n {
 			if t.rows[i].after != 0 || w.broken != noTombstone {
-				w.must(r.index.Wrote(keyBytes[t.rows[i].key], w.writeOf(uint8(source), at, i), converge.Pos(len(r.binlog))))
+				w.must(r.wrote(t.rows[i].key, w.claimOf(uint8(source), at, i), converge.Pos(len(r.binlog))))
 			}
 		}
 	}

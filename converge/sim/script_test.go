@@ -35,7 +35,7 @@ func (s *script) write(name byte, pairs ...int) {
 		if at.held != 0 {
 			s.t.Fatalf("key %d is locked in %c", pairs[i], name)
 		}
-		t.rows[t.n] = rowChange{uint8(pairs[i]), at.image, image(pairs[i+1]), at.by}
+		t.rows[t.n] = rowChange{uint8(pairs[i]), at.image, image(pairs[i+1]), at.by, at.bySeq}
 		t.n++
 	}
 	s.commitLocal(r, t)

@@ -10,10 +10,32 @@ type setting struct {
 	batch                int // transactions of a batch, at most
 	skew                 int // ms that clocks differ and jump by
 	crashes              int // of apply, at most
+	policy               policy
 	replay               bool
 	evict                bool
 	careful              bool // no before-image test: every change waits for the tail
 	broken               rule
+}
+
+// policy says which of concurrent writes wins.
+type policy uint8
+
+const (
+	lastWriteWins  policy = iota
+	lastOfRanked          // the same, in an index that ranks all alike
+	regionPriority        // that of the first region
+	newestColumn          // that of the greatest image
+)
+
+// rank is that of a write under the policy.
+func (p policy) rank(region uint8, after image) int64 {
+	switch p {
+	case regionPriority:
+		return -int64(region)
+	case newestColumn:
+		return int64(after)
+	}
+	return 0
 }
 
 // rule is one that a history may be made to break, to show that it is needed.
@@ -28,11 +50,13 @@ const (
 	noAudit           // suspects aren't looked at
 	noStability       // rows are forgotten at any time
 	noPublishing      // a row that yields its unique value is deleted, and nobody told
+	noLosers          // a change that lost by its rank isn't remembered
 )
 
 var rules = map[rule]string{
 	noOrigin: "ties broken by origin", noTombstone: "tombstone version", noMarker: "marker without rows",
 	noAudit: "audit", noStability: "eviction only when stable", noPublishing: "published deletion of the unique loser",
+	noLosers: "losers kept",
 }
 
 // draw makes a setting by chance.
@@ -43,7 +67,9 @@ func draw(pick chooser, broken rule) setting {
 		skew: pick.intn(4), crashes: max(0, pick.intn(5)-2), replay: pick.intn(2) == 0, evict: pick.intn(2) == 0,
 		broken: broken,
 	}
-	if pick.intn(2) == 0 {
+	if pick.intn(3) == 0 {
+		s.policy = policy(1 + pick.intn(3))
+	} else if pick.intn(2) == 0 {
 		s.keys, s.values, s.unique = 2+pick.intn(2), 1+pick.intn(4), 1+pick.intn(3)
 	}
 	s.perTxn = min(s.perTxn, s.keys)

@@ -24,7 +24,8 @@ type row struct {
 	image image
 	// by is the greatest version that this row is known to be based on: of the
 	// change that was applied last, zero after the region's own writes.
-	by change.Version
+	by    change.Version
+	bySeq change.Seq
 	// held is the job, plus one, that has the row locked, and latched the one
 	// that has its key, so that no other job may decide on it.
 	held, latched uint8
@@ -35,6 +36,7 @@ type rowChange struct {
 	key           uint8
 	before, after image
 	based         change.Version // row.by when it was made
+	basedSeq      change.Seq     // row.bySeq
 }
 
 // txn is a transaction in a region's binlog, and, once published, in its topics.
@@ -66,6 +68,7 @@ type region struct {
 	stamper   change.Stamper
 
 	index    *converge.Index
+	ranked   *converge.Ranked // has the index, nil if last write wins
 	frontier *converge.Frontier
 	tail     [maxParts]int // how much of its own topics is read, by partition
 	followed int           // of the own transactions, by the frontier
@@ -105,7 +108,8 @@ type job struct {
 type item struct {
 	key     uint8
 	change  converge.Change
-	write   converge.Write
+	write   converge.Claim
+	stands  converge.Write // what wins, if the verdict is Restore
 	after   image
 	image   image // that yields
 	absent  bool  // when it was read: then it isn't locked
@@ -125,12 +129,13 @@ type world struct {
 	trace   func(format string, args ...any)
 
 	stats
-	fault string // what went wrong
+	ledger []written
+	fault  string // what went wrong
 }
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again, yielded int
+	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.
@@ -162,10 +167,20 @@ func newWorld(s setting, pick chooser) *world {
 		if s.skew > 0 {
 			r.clock += w.pick.intn(s.skew)
 		}
-		r.index = converge.NewIndex(indexLimit)
+		w.forget(r)
 		r.frontier = converge.NewFrontier(r.name, names[:s.regions])
 	}
 	return w
+}
+
+// forget gives a region an empty index.
+func (w *world) forget(r *region) {
+	if w.policy == lastWriteWins {
+		r.index = converge.NewIndex(indexLimit)
+		return
+	}
+	r.ranked = converge.NewRanked(indexLimit)
+	r.index = &r.ranked.Index
 }
 
 // part returns the partition of a key's topic.
@@ -185,7 +200,12 @@ func place(region uint8, at, row int) converge.Place {
 	return converge.Place(region)<<32 | converge.Place(at)<<8 | converge.Place(row)
 }
 
-func (w *world) imageAt(p converge.Place) image {
+// imageOf returns the image of a write, from the topics.
+func (w *world) imageOf(write converge.Write) image {
+	if write.Digest == converge.Absent {
+		return 0
+	}
+	p := write.Place
 	return w.regions[p>>32].binlog[p>>8&0xffffff].rows[p&0xff].after
 }
 

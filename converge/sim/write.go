@@ -28,7 +28,8 @@ func (w *world) local(r *region, _ int) {
 
 func (w *world) commitLocal(r *region, t txn) {
 	for _, c := range t.rows[:t.n] {
-		r.rows[c.key].image, r.rows[c.key].by = c.after, change.Version{}
+		r.rows[c.key].image = c.after
+		r.rows[c.key].basedOn(converge.Write{})
 	}
 	w.written++
 	r.binlog = append(r.binlog, t)
@@ -46,7 +47,7 @@ func (w *world) change(r *region, t *txn) {
 	if after >= at.image {
 		after++
 	}
-	t.rows[t.n] = rowChange{k, at.image, after, at.by}
+	t.rows[t.n] = rowChange{k, at.image, after, at.by, at.bySeq}
 	t.n++
 }
 
@@ -56,7 +57,7 @@ func (w *world) swap(r *region, t *txn) {
 	two := (one + 1) % uint8(w.keys)
 	a, b := &r.rows[one], &r.rows[two]
 	if a.held == 0 && b.held == 0 && a.image != b.image {
-		t.rows = [maxKeys]rowChange{{one, a.image, b.image, a.by}, {two, b.image, a.image, b.by}}
+		t.rows = [maxKeys]rowChange{{one, a.image, b.image, a.by, a.bySeq}, {two, b.image, a.image, b.by, b.bySeq}}
 		t.n = 2
 	}
 }
@@ -111,8 +112,12 @@ func (w *world) publish(r *region, _ int) {
 		} else {
 			t.stamp = r.stamper.Local(t.commit)
 			for _, c := range t.rows[:t.n] {
-				if !t.outbox && c.based.Compare(t.stamp.Version()) >= 0 {
+				switch {
+				case t.outbox || c.based == change.Version{}:
+				case c.based.Compare(t.stamp.Version()) >= 0:
 					w.fail("a write has no greater version than what it is based on")
+				case w.policy != lastWriteWins && c.based.Origin != r.name && t.stamp.Seen.Of(c.based.Origin) < c.basedSeq:
+					w.fail("a write has not seen what it is based on")
 				}
 			}
 		}
@@ -136,10 +141,13 @@ func (w *world) told(v change.Version) change.Version {
 	return v
 }
 
-// writeOf is what the index is told of a row of a transaction.
-func (w *world) writeOf(source uint8, at, i int) converge.Write {
+// claimOf is what the index is told of a row of a transaction.
+func (w *world) claimOf(source uint8, at, i int) converge.Claim {
 	t := &w.regions[source].binlog[at]
-	return converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: t.rows[i].after.digest(), Place: place(source, at, i)}
+	return converge.Claim{
+		Write: converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: t.rows[i].after.digest(), Place: place(source, at, i)},
+		Rank:  w.policy.rank(source, t.rows[i].after), Seen: t.stamp.Seen,
+	}
 }
 
 // tailed is the tail: it reads the next transaction's rows of a partition.
@@ -156,7 +164,7 @@ func (w *world) tailed(r *region, part int) {
 		case t.outbox:
 			w.must(r.index.Yielded(keyBytes[c.key], w.told(t.version(i)), t.stamp.Seq))
 		default:
-			w.must(r.index.Local(keyBytes[c.key], w.writeOf(r.id, at, i)))
+			w.must(r.local(c.key, w.claimOf(r.id, at, i)))
 		}
 	}
 	for ; r.followed < w.read(r); r.followed++ {
@@ -182,26 +190,13 @@ func (w *world) sweep(r *region, _ int) {
 		stable, tail = 1<<62, 1<<62
 		r.index.Sweep(stable, tail)
 	}
-	r.index.Sweep(stable, tail)
+	if r.ranked != nil {
+		r.ranked.Sweep(stable, tail)
+	} else {
+		r.index.Sweep(stable, tail)
+	}
 	if n := before - r.index.Len(); n > 0 {
 		w.swept += n
 		w.logf("%s forgets %d rows", r.name, n)
 	}
-}
-
-// newest returns the image of the greatest version of a row, over all regions.
-func (w *world) newest(key uint8) (newest image, version change.Version) {
-	for i := range w.regions {
-		for _, t := range w.regions[i].binlog {
-			if t.marked {
-				continue
-			}
-			for i, c := range t.rows[:t.n] {
-				if v := t.version(i); c.key == key && v.Compare(version) > 0 {
-					newest, version = c.after, v
-				}
-			}
-		}
-	}
-	return newest, version
 }

@@ -1,0 +1,42 @@
+package main
+
+import "duplex/converge"
+
+// The region's index, of the one kind or the other.
+
+func (r *region) decide(it *item) (converge.Verdict, converge.Write) {
+	current := r.rows[it.key].image.digest()
+	if r.ranked != nil {
+		return r.ranked.Decide(keyBytes[it.key], it.change, it.write, current, it.tailed)
+	}
+	return r.index.Decide(keyBytes[it.key], it.change, current, it.tailed), converge.Write{}
+}
+
+func (r *region) local(key uint8, c converge.Claim) error {
+	if r.ranked != nil {
+		return r.ranked.Local(keyBytes[key], c)
+	}
+	return r.index.Local(keyBytes[key], c.Write)
+}
+
+func (r *region) wrote(key uint8, c converge.Claim, at converge.Pos) error {
+	if r.ranked != nil {
+		return r.ranked.Wrote(keyBytes[key], c, at)
+	}
+	return r.index.Wrote(keyBytes[key], c.Write, at)
+}
+
+func (r *region) marked(key uint8, c converge.Claim, at converge.Pos) error {
+	if r.ranked != nil {
+		return r.ranked.Marked(keyBytes[key], c, at)
+	}
+	return r.index.Marked(keyBytes[key], c.Write, at)
+}
+
+func (r *region) audit(key uint8) (converge.Write, bool) {
+	current := r.rows[key].image.digest()
+	if r.ranked != nil {
+		return r.ranked.Audit(keyBytes[key], current)
+	}
+	return r.index.Audit(keyBytes[key], current)
+}
