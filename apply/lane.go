@@ -72,7 +72,9 @@ func (l *lane) put(p piece) {
 	}
 	l.queue = append(l.queue, p)
 	t.waiting += len(p.records)
-	l.grow(p.size())
+	if t.barrier == nil {
+		l.grow(p.size())
+	}
 	if l.bytes >= l.limit && !l.paused {
 		l.paused = true
 		for _, t := range l.tenures {
@@ -90,27 +92,36 @@ func (l *lane) grow(n int64) {
 	l.s.held(n)
 }
 
-// take takes up to a batch of what waits. What it takes is current until done.
+// take takes up to a batch of what waits, of each partition changes of one key
+// schema. What it takes is current until done.
 func (l *lane) take(rows int, bytes int64) []piece {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current = nil
-	for len(l.queue) > 0 && rows > 0 && bytes > 0 {
-		head := &l.queue[0]
+	kept := l.queue[:0]
+	for _, p := range l.queue {
 		n := 0
-		for n < len(head.records) && rows > 0 && bytes > 0 {
-			bytes -= head.records[n].Size()
+		for n < len(p.records) && rows > 0 && bytes > 0 && l.admits(p.tenure, &p.records[n]) {
+			bytes -= p.records[n].Size()
 			rows--
 			n++
 		}
-		if n == len(head.records) {
-			l.current = append(l.current, *head)
-			l.queue[0] = piece{}
-			l.queue = l.queue[1:]
+		switch {
+		case n == len(p.records):
+			l.current = append(l.current, p)
 			continue
+		case n > 0:
+			l.current = append(l.current, piece{p.tenure, p.records[:n], p.records[n-1].Offset + 1})
+			p.records = p.records[n:]
 		}
-		l.current = append(l.current, piece{head.tenure, head.records[:n], head.records[n-1].Offset + 1})
-		head.records = head.records[n:]
+		kept = append(kept, p)
+	}
+	clear(l.queue[len(kept):])
+	l.queue = kept
+	for i := range l.queue {
+		if t := l.queue[i].tenure; t.barrier != nil && !t.barrier.closed {
+			l.shut(t)
+		}
 	}
 	return l.current
 }
@@ -133,7 +144,9 @@ func (l *lane) done(moves []move) {
 	if l.paused && l.bytes <= l.limit/2 {
 		l.paused = false
 		for _, t := range l.tenures {
-			l.s.resume(t.partition)
+			if t.barrier == nil {
+				l.s.resume(t.partition)
+			}
 		}
 	}
 	l.changed.Broadcast()
@@ -175,7 +188,9 @@ func (l *lane) dismiss(ctx context.Context, t *tenure) {
 			continue
 		}
 		t.waiting -= len(p.records)
-		l.grow(-p.size())
+		if t.barrier == nil {
+			l.grow(-p.size())
+		}
 	}
 	clear(l.queue[len(kept):])
 	l.queue, t.fetched = kept, t.standing.next // what was read and is dropped isn't done with
@@ -183,7 +198,7 @@ func (l *lane) dismiss(ctx context.Context, t *tenure) {
 		l.changed.Wait()
 	}
 	l.tenures = slices.DeleteFunc(l.tenures, func(x *tenure) bool { return x == t })
-	if l.paused {
+	if l.paused || t.barrier != nil {
 		l.s.resume(t.partition)
 	}
 }
@@ -227,6 +242,9 @@ func (l *lane) run(ctx, work context.Context) error {
 			return context.Cause(work)
 		case <-beat.C:
 			if err := l.w.ping(work); err != nil {
+				return err
+			}
+			if err := l.open(work); err != nil {
 				return err
 			}
 			continue

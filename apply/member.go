@@ -26,6 +26,13 @@ type note struct {
 
 const noteForm = "written %d"
 
+func noteOf(at int64, metadata string) note {
+	n := note{at: at}
+	_, err := fmt.Sscanf(metadata, noteForm, &n.written)
+	n.known = err == nil
+	return n
+}
+
 // join becomes a member of the group. It has no topics yet: discover adds them.
 func (s *share) join() error {
 	kafka, _ := s.st.cfg.source()
@@ -69,12 +76,11 @@ func (s *share) fetchedNotes(_ context.Context, _ *kgo.Client, response *kmsg.Of
 	for _, group := range response.Groups {
 		for _, topic := range group.Topics {
 			for _, p := range topic.Partitions {
-				n := note{at: p.Offset}
+				metadata := ""
 				if p.Metadata != nil {
-					_, err := fmt.Sscanf(*p.Metadata, noteForm, &n.written)
-					n.known = err == nil
+					metadata = *p.Metadata
 				}
-				s.notes[spine.Partition{Topic: topic.Topic, Index: p.Partition}] = n
+				s.notes[spine.Partition{Topic: topic.Topic, Index: p.Partition}] = noteOf(p.Offset, metadata)
 			}
 		}
 	}
@@ -135,7 +141,7 @@ func (s *share) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 // offset says how far there was nothing for the task after it.
 func (s *share) begin(ctx context.Context, p spine.Partition, standing standing) *tenure {
 	s.end(ctx, p)
-	t := &tenure{partition: p, standing: standing, from: standing.next, seq: standing.seq, hlc: standing.hlc}
+	t := &tenure{partition: p, standing: standing, from: standing.next, seq: standing.seq, hlc: standing.hlc, schema: standing.keySchema}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, ok := s.notes[p]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"duplex/change"
+	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
 	"duplex/topics"
@@ -29,12 +30,17 @@ type tenure struct {
 	fetched  int64    // the offset after the last record read, those left out included
 	waiting  int      // records read and not yet written
 	over     bool     // another process has the partition now
+	// schema is the id of the key schema that changes are written of; barrier is
+	// what the first of another schema waits for.
+	schema  int
+	barrier *barrier
 }
 
 // keyed is one change of a partition.
 type keyed struct {
 	spine.Record
-	hlc change.HLC
+	hlc       change.HLC
+	keySchema int // id in the registry
 }
 
 // sift returns which records of a fetch are to be applied, and the offset after
@@ -61,8 +67,12 @@ func (s *share) sift(t *tenure, fetched []*kgo.Record) (records []keyed, next in
 		if err != nil {
 			return nil, 0, supervise.Permanent(err)
 		}
+		id, _, err := schemas.ReadHeader(r.Key)
+		if err != nil {
+			return nil, 0, supervise.Permanent(fmt.Errorf("reading key of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+		}
 		if !passed {
-			records = append(records, keyed{spine.Record{Record: r, Origin: s.source, Seq: seq}, hlc})
+			records = append(records, keyed{spine.Record{Record: r, Origin: s.source, Seq: seq}, hlc, id})
 		}
 	}
 	return records, next, nil

@@ -30,7 +30,9 @@ type truth struct {
 type standing struct {
 	// next is the offset of the first record that isn't done with.
 	next int64
-	// seq and hlc are those of the last change that was written.
+	// seq and hlc are those of the last change that was written: all older
+	// transactions are applied. Where the partition waits at a barrier, seq is that
+	// of the change that is next.
 	seq change.Seq
 	hlc change.HLC
 	// keySchema is the registry's id of that change's key schema, 0 before any.
@@ -48,7 +50,7 @@ var errMoved = errors.New("another process of this task has gone on with a parti
 
 // rows selects the rows of the task and origin that condition tells.
 func (t *truth) rows(condition string) (where string, args []any) {
-	return " FROM duplex.offsets WHERE task = ? AND origin = ?" + condition, []any{t.progress.task, string(t.progress.origin)}
+	return " WHERE task = ? AND origin = ?" + condition, []any{t.progress.task, string(t.progress.origin)}
 }
 
 // floor returns the last transaction of those that were applied before the task
@@ -56,7 +58,7 @@ func (t *truth) rows(condition string) (where string, args []any) {
 func (t *truth) floor(ctx context.Context) (floor change.Stamp, known bool, err error) {
 	floor.Origin = t.progress.origin
 	where, args := t.rows(" AND topic = ?")
-	err = t.db.QueryRowContext(ctx, "SELECT seq, hlc"+where, append(args, t.spine.Topic)...).Scan(&floor.Seq, &floor.HLC)
+	err = t.db.QueryRowContext(ctx, "SELECT seq, hlc FROM duplex.offsets"+where, append(args, t.spine.Topic)...).Scan(&floor.Seq, &floor.HLC)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return floor, false, nil
@@ -71,7 +73,7 @@ func (t *truth) floor(ctx context.Context) (floor change.Stamp, known bool, err 
 func (t *truth) refuse(ctx context.Context) error {
 	var n int
 	where, args := t.rows("")
-	if err := t.db.QueryRowContext(ctx, "SELECT COUNT(*)"+where, args...).Scan(&n); err != nil {
+	if err := t.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM duplex.offsets"+where, args...).Scan(&n); err != nil {
 		return classify(err)
 	}
 	if n == 0 {
@@ -132,7 +134,7 @@ func (t *truth) claim(ctx context.Context, topic kadm.TopicDetail, parts []int32
 	defer tx.Rollback()
 	var known int
 	where, args := t.rows(" AND topic = ?")
-	if err := tx.QueryRowContext(ctx, "SELECT COUNT(*)"+where, append(args, topic.Topic)...).Scan(&known); err != nil {
+	if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM duplex.offsets"+where, append(args, topic.Topic)...).Scan(&known); err != nil {
 		return nil, classify(err)
 	}
 	switch known {
@@ -167,7 +169,7 @@ func (t *truth) lock(ctx context.Context, tx *sql.Tx, topic kadm.TopicDetail, pa
 	for _, p := range parts {
 		args = append(args, p)
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT part, topic_id, next_offset, seq, hlc, key_schema"+where, args...)
+	rows, err := tx.QueryContext(ctx, "SELECT part, topic_id, next_offset, seq, hlc, key_schema FROM duplex.offsets"+where, args...)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -233,4 +235,50 @@ func (t *truth) appendMoves(dst []byte, moves []move) []byte {
 func appendPlace(dst []byte, p spine.Partition) []byte {
 	dst = append(append(dst, "topic = '"...), p.Topic...)
 	return strconv.AppendInt(append(dst, "' AND part = "...), int64(p.Index), 10)
+}
+
+// arrive notes that all of a partition that is older than a transaction is applied.
+func (t *truth) arrive(ctx context.Context, tenure *tenure, seq change.Seq) error {
+	l := tenure.lane
+	l.mu.Lock()
+	at := tenure.standing
+	l.mu.Unlock()
+	if at.seq < seq {
+		where, args := t.rows(" AND topic = ? AND part = ? AND next_offset = ?")
+		args = append([]any{int64(seq)}, append(args, tenure.partition.Topic, tenure.partition.Index, at.next)...)
+		result, err := t.db.ExecContext(ctx, "UPDATE duplex.offsets SET seq = ?"+where, args...)
+		if err != nil {
+			return classify(err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n != 1 {
+			return errMoved
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	tenure.standing.seq = max(at.seq, seq)
+	return nil
+}
+
+// standings returns how far all partitions of a topic are applied.
+func (t *truth) standings(ctx context.Context, topic string) (map[int32]standing, error) {
+	where, args := t.rows(" AND topic = ?")
+	rows, err := t.db.QueryContext(ctx, "SELECT part, next_offset, seq FROM duplex.offsets"+where, append(args, topic)...)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer rows.Close()
+	found := map[int32]standing{}
+	for rows.Next() {
+		var part int32
+		var s standing
+		if err := rows.Scan(&part, &s.next, &s.seq); err != nil {
+			return nil, fmt.Errorf("reading duplex.offsets: %w", err)
+		}
+		found[part] = s
+	}
+	if err := rows.Err(); err != nil {
+		return nil, classify(err)
+	}
+	return found, nil
 }

@@ -291,3 +291,73 @@ func (k *keyedStops) grow(partitions int) {
 		return err
 	})
 }
+
+// TestKeyOrderAcrossAlter: when a primary key's column gets another type, the
+// bytes of every key change, and so may its partition. What a row had before is
+// applied first all the same, however far its old partition is behind.
+func TestKeyOrderAcrossAlter(t *testing.T) {
+	const rows = 40
+	p := newPair(t, "keyalter", nil)
+	p.writeTask("tables: {include: ['shop.*']}", "apply: {ordering: key, threads: 1}")
+	for _, s := range p.sides() {
+		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.a (id INT PRIMARY KEY, v INT NOT NULL)")
+	}
+	processes := p.start("capture")
+	first, second := p.named(p.west, "apply", "first"), p.named(p.west, "apply", "second")
+	for _, process := range []*Process{first, second} {
+		process.Start()
+		process.WaitStreaming()
+	}
+	east, west := p.east.mysql.DB(), p.west.mysql.DB()
+	write := func(v int) {
+		for id := range rows {
+			mustExec(t, east, fmt.Sprintf("INSERT INTO shop.a VALUES (%d, %d) ON DUPLICATE KEY UPDATE v = VALUES(v)", id, v))
+		}
+	}
+	count := func(v int) (n int) {
+		if err := west.QueryRow("SELECT COUNT(*) FROM shop.a WHERE v = ?", v).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	write(1)
+	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.a", rows) })
+
+	// A user's lock keeps one partition behind.
+	locked, err := west.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locked.Rollback()
+	if _, err := locked.ExecContext(t.Context(), "SELECT * FROM shop.a WHERE id = 0 FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	write(2)
+	for _, s := range p.sides() {
+		if s == p.east {
+			mustExec(t, s.mysql.DB(), "ALTER TABLE shop.a MODIFY id BIGINT")
+		}
+	}
+	write(3)
+	waits := "the primary key's schema has changed"
+	eventually(t, stallLimit, func() error {
+		if !strings.Contains(first.Log()+second.Log(), waits) {
+			return fmt.Errorf("nobody waits; %d rows with 2, %d with 3", count(2), count(3))
+		}
+		return nil
+	})
+	time.Sleep(2 * time.Second) // a change that doesn't wait would come in this time
+	if n := count(3); n > 0 {
+		t.Errorf("%d rows have their last image before others have the one before", n)
+	}
+	if err := locked.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, stallLimit, func() error {
+		if n := count(3); n != rows {
+			return fmt.Errorf("%d of %d rows have arrived", n, rows)
+		}
+		return nil
+	})
+	stop(append(processes, first, second))
+}
