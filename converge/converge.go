@@ -36,7 +36,7 @@ type Pos uint64
 // Write is one write of one row, by whichever region.
 type Write struct {
 	Version change.Version
-	// Seq is that of the transaction.
+	// Seq is that of the transaction; 0 for the deletion of a row that yielded.
 	Seq    change.Seq
 	Digest Digest // of what it left
 	Place  Place  // of what it left

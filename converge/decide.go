@@ -69,8 +69,12 @@ func (x *Index) Decide(key []byte, c Change, current Digest, tailed bool) Verdic
 
 // Audit tells whether a suspect row, which is locked and holds current, the tail
 // having read all that was in the binlog then, must be given the image of its
-// newest version again.
+// newest version again: then Repaired is to be called. Otherwise it is no longer suspect.
 func (x *Index) Audit(key []byte, current Digest) (newest Write, restore bool) {
-	k, _ := x.Of(key)
-	return k.Write, k.Digest != current
+	s, hash := x.shard(key)
+	e := s.find(hash, key)
+	if e.digest == current {
+		e.flags &^= suspect
+	}
+	return x.known(e).Write, e.digest != current
 }

@@ -28,8 +28,9 @@ type feed struct {
 }
 
 type point struct {
-	seq change.Seq
-	hlc change.HLC
+	seq  change.Seq
+	hlc  change.HLC
+	seen change.Seen // by those of greater numbers
 }
 
 // maxPoints bounds what is remembered of a region that another one is far
@@ -51,11 +52,11 @@ func NewFrontier(self change.Region, regions []change.Region) *Frontier {
 func (f *Frontier) Read(source change.Region, s change.Stamp) {
 	d := f.feed(source)
 	if s.Origin == source && s.Seq > d.seq {
-		d.note(point{s.Seq - 1, s.HLC - 1})
+		d.note(point{s.Seq - 1, s.HLC - 1, s.Seen})
 		d.seq = s.Seq
 	}
 	d.clock, d.seen = max(d.clock, s.HLC), s.Seen
-	d.note(point{d.seq, d.clock})
+	d.note(point{d.seq, d.clock, d.seen})
 }
 
 // note adds a point. It takes the place of the last one if that stands close
@@ -88,6 +89,22 @@ func (f *Frontier) Ahead(seen change.Seen) bool {
 	return false
 }
 
+// Concurrent reports whether a write that is known and a change that comes in
+// from another region were made without either having seen the other: it is then
+// a conflict, which one of them loses. It is to be asked when a change is decided, and when
+// the tail reads a write of this region, since a change may have been written
+// before that was read. Where it can't be told any more, as a
+// region is very far behind, it says that they were.
+func (f *Frontier) Concurrent(known Write, s change.Stamp) bool {
+	by := known.Version.Origin
+	if by == s.Origin || s.Seen.Of(by) >= known.Seq {
+		return false
+	}
+	d := f.feed(by)
+	n := sort.Search(len(d.points), func(i int) bool { return d.points[i].seq >= known.Seq })
+	return n == 0 || d.points[n-1].seen.Of(s.Origin) < s.Seq
+}
+
 func (f *Frontier) feed(r change.Region) *feed {
 	for _, d := range f.feeds {
 		if d.region == r {
@@ -109,19 +126,29 @@ func (f *Frontier) Stable() change.HLC {
 		}
 		stable = min(stable, of.upTo(least))
 	}
+	for _, d := range f.feeds {
+		d.forget(stable)
+	}
 	return stable
 }
 
-// upTo returns the HLC up to which all own transactions have numbers up to seq,
-// and forgets what speaks of less.
+// upTo returns the HLC up to which all own transactions have numbers up to seq.
 func (d *feed) upTo(seq change.Seq) change.HLC {
 	n := sort.Search(len(d.points), func(i int) bool { return d.points[i].seq > seq })
 	if n == 0 {
 		return 0
 	}
+	return d.points[n-1].hlc
+}
+
+// forget drops the points that tell only of what is stable.
+func (d *feed) forget(stable change.HLC) {
+	n := sort.Search(len(d.points), func(i int) bool { return d.points[i].hlc > stable })
+	if n < 2 {
+		return
+	}
 	d.points = append(d.points[:0], d.points[n-1:]...)
 	if len(d.points) < maxPoints/4 {
 		d.apart /= 2
 	}
-	return d.points[0].hlc
 }

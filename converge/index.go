@@ -197,7 +197,7 @@ func (x *Index) add(s *shard, hash uint64, key []byte) (*entry, error) {
 // Suspects returns the keys of rows of which the last image in the binlog isn't
 // that of the newest version, the tail having read up to the place given. Each
 // is to be locked, and the tail waited for as for a change; then Audit tells what
-// to do, and Cleared is to be called.
+// to do.
 func (x *Index) Suspects(tail Pos) (due [][]byte) {
 	left := x.suspects[:0]
 	for _, key := range x.suspects {
@@ -218,13 +218,12 @@ func (x *Index) Suspects(tail Pos) (due [][]byte) {
 	return due
 }
 
-// Cleared notes that a suspect row was looked at and, if need be, written: then
-// with its newest version, before the place at in the binlog.
-func (x *Index) Cleared(key []byte, at Pos) {
+// Repaired notes that a suspect row was written, with its newest version, before
+// the place at in the binlog. It stays suspect until the tail has read that.
+func (x *Index) Repaired(key []byte, at Pos) {
 	s, hash := x.shard(key)
 	e := s.find(hash, key)
 	e.at = max(e.at, at)
-	e.flags &^= suspect
 }
 
 // Sweep forgets rows that need no remembering: their version is stable, the

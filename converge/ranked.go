@@ -118,13 +118,23 @@ func (x *Ranked) Decide(key []byte, c Change, claim Claim, current Digest, taile
 	return Heal, standing
 }
 
-// holds reports whether the contest has taken the write in, or one that had seen it.
+// holds reports whether the write tells nothing that isn't known. One that others
+// had seen may still tell what it had seen itself.
 func (c *contest) holds(x *Index, w Claim) bool {
-	of := int(x.intern(w.Version.Origin))
-	if of < len(c.passed) && w.Seq <= c.passed[of] {
-		return true
+	for _, s := range w.Seen {
+		if s.Seq > c.passedOf(x.intern(s.Region)) {
+			return false
+		}
 	}
-	return slices.ContainsFunc(c.rivals, func(r rival) bool { return r.Version == w.Version })
+	return w.Seq <= c.passedOf(x.intern(w.Version.Origin)) ||
+		slices.ContainsFunc(c.rivals, func(r rival) bool { return r.Version == w.Version })
+}
+
+func (c *contest) passedOf(region uint8) change.Seq {
+	if int(region) < len(c.passed) {
+		return c.passed[region]
+	}
+	return 0
 }
 
 // Local is like that of an Index.
@@ -137,16 +147,9 @@ func (x *Ranked) Local(key []byte, w Claim) error {
 }
 
 // Wrote is like that of an Index, for changes decided to Put, Heal or Restore.
+// and for those for which only the marker was written: the tail may have read
+// meanwhile what makes another write win.
 func (x *Ranked) Wrote(key []byte, w Claim, at Pos) error {
-	e, err := x.claim(key, w)
-	if err == nil {
-		e.at = max(e.at, at)
-	}
-	return err
-}
-
-// Marked is like that of an Index.
-func (x *Ranked) Marked(key []byte, w Claim, at Pos) error {
 	e, err := x.claim(key, w)
 	if err != nil {
 		return err
@@ -185,8 +188,8 @@ func (x *Ranked) claim(key []byte, w Claim) (*entry, error) {
 
 // Audit is like that of an Index.
 func (x *Ranked) Audit(key []byte, current Digest) (standing Write, restore bool) {
-	standing = x.contests[string(key)].standing()
-	return standing, standing.Digest != current
+	_, restore = x.Index.Audit(key, current)
+	return x.contests[string(key)].standing(), restore
 }
 
 // Sweep is like that of an Index.

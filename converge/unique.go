@@ -25,8 +25,8 @@ func (x *Index) Settle(v change.Version, holders [][]byte) (newest change.Versio
 
 // Yielded notes the deletion of a row that yielded, as the tail reads that it
 // was published. Whether there was a row, Echo tells.
-func (x *Index) Yielded(key []byte, v change.Version, seq change.Seq) error {
-	e, err := x.raise(key, Write{Version: v, Seq: seq})
+func (x *Index) Yielded(key []byte, v change.Version) error {
+	e, err := x.raise(key, Write{Version: v})
 	if err != nil {
 		return err
 	}

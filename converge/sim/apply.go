@@ -18,7 +18,8 @@ func (w *world) begin(r *region, source int) {
 			continue
 		}
 		for i := range t.n {
-			j.merge(w, uint8(source), j.upTo, i).Ahead = r.frontier.Ahead(t.stamp.Seen)
+			it := j.merge(w, uint8(source), j.upTo, i)
+			it.change.Ahead, it.stamp = r.frontier.Ahead(t.stamp.Seen), t.stamp
 		}
 		j.seq, j.hlc = t.stamp.Seq, t.stamp.HLC
 		left--
@@ -27,7 +28,7 @@ func (w *world) begin(r *region, source int) {
 }
 
 // merge adds a row to a batch, of which it keeps the last image.
-func (j *job) merge(w *world, source uint8, at, i int) *converge.Change {
+func (j *job) merge(w *world, source uint8, at, i int) *item {
 	write := w.claimOf(source, at, i)
 	c := &w.regions[source].binlog[at].rows[i]
 	for k := range j.n {
@@ -36,13 +37,13 @@ func (j *job) merge(w *world, source uint8, at, i int) *converge.Change {
 				it.change.Version, it.change.After = write.Version, write.Digest
 				it.write, it.after = write, c.after
 			}
-			return &it.change
+			return it
 		}
 	}
 	j.items[j.n] = item{key: c.key, write: write, after: c.after,
 		change: converge.Change{Version: write.Version, Before: c.before.digest(), After: write.Digest}}
 	j.n++
-	return &j.items[j.n-1].change
+	return &j.items[j.n-1]
 }
 
 // lock locks the rows that there are, and decides, unless another job has one.
@@ -167,6 +168,9 @@ func (w *world) commit(r *region, source int) {
 		w.append(r, &t, source)
 	}
 	for _, it := range j.items[:j.n] {
+		w.judge(r, it.key, it.stamp)
+	}
+	for _, it := range j.items[:j.n] {
 		at := &r.rows[it.key]
 		at.held = 0
 		if it.verdict == converge.Mark && at.image == it.after && at.by.Compare(it.write.Version) < 0 {
@@ -218,12 +222,9 @@ func (w *world) note(r *region, source int) {
 			if w.broken != noTombstone {
 				w.must(r.wrote(it.key, it.write, j.at))
 			}
-			if source == int(r.id) && !it.holder {
-				r.index.Cleared(keyBytes[it.key], j.at)
-			}
 		case source == int(r.id):
-			if !it.holder {
-				r.index.Cleared(keyBytes[it.key], j.at)
+			if it.verdict == converge.Put {
+				r.index.Repaired(keyBytes[it.key], j.at)
 			}
 		case it.verdict == converge.Skip || it.after == 0 && w.broken == noTombstone:
 		case w.broken == noLosers && r.ranked != nil && it.stands != it.write.Write:

@@ -44,6 +44,28 @@ func (w *world) newest(key uint8) (image, change.Version) {
 	return newest.after, newest.version
 }
 
+// judge compares what the frontier says of a change and of what is known, whether they
+// are in conflict, with what is so.
+func (w *world) judge(r *region, key uint8, s change.Stamp) {
+	known, is := r.index.Of(keyBytes[key])
+	if !is || known.Seq == 0 || s.Seq == 0 || w.broken != none || r.ranked != nil {
+		return
+	}
+	says := r.frontier.Concurrent(known.Write, s)
+	other := w.stampAt(known.Place)
+	so := other.Origin != s.Origin && change.Concurrent(other, s)
+	if w.conflicts += count(so); so && !says || says && !so && !w.replay {
+		w.fail("a conflict is misjudged")
+	}
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // seenBy tells whether the other write was made where this one was known.
 func (one written) seenBy(other written) bool {
 	if one.stamp.Origin == other.stamp.Origin {

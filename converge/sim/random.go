@@ -29,4 +29,5 @@ func (s *stats) add(o stats) {
 	s.again += o.again
 	s.yielded += o.yielded
 	s.outvoted += o.outvoted
+	s.conflicts += o.conflicts
 }

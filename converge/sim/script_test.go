@@ -176,3 +176,56 @@ func TestRepairMeetsANewerRow(t *testing.T) {
 		t.Error("it ended right without the audit")
 	}
 }
+
+// A row that is to be restored is absent, so it can't be locked; the region
+// inserts and deletes it before it is restored, and the tail reads all of that
+// before the repair is noted. It must be looked at once more.
+func TestRepairOverLaterWrites(t *testing.T) {
+	s := play(t, setting{regions: 2})
+	a := s.region('a')
+	s.write('b', 0, 1)
+	s.write('b', 0, 0)
+	s.publishes('b', 'b')
+	a.clock += 5
+	s.write('a', 0, 1)
+	s.applies('a', 'b')
+	s.applies('a', 'b') // the delete finds what it found, though the row is newer
+	s.publishes('a', 'a', 'a')
+	s.reads('a', 3)
+	s.inspect(a, 0)
+	s.write('a', 0, 2)
+	s.write('a', 0, 0)
+	s.resume(a, 0)
+	s.commit(a, 0)
+	s.publishes('a', 'a', 'a')
+	s.reads('a', 3)
+	s.note(a, 0)
+	if s.rests(); s.restored != 2 {
+		t.Errorf("%d repairs, want two", s.restored)
+	}
+}
+
+// The deletion of a row that yielded has the version of the other one, which
+// may be far ahead of the clock of the region that publishes it. What is
+// written there or elsewhere after it must have a greater one.
+func TestWriteAfterARowYielded(t *testing.T) {
+	s := play(t, setting{regions: 3, keys: 2, unique: 1})
+	const x, y = 0, 1
+	s.write('b', y, 1)
+	s.region('a').clock += 20
+	s.write('a', x, 1)
+	s.publishes('a', 'b')
+	s.decides('b', 'a')
+	s.reads('b', 1)
+	s.ends('b', 'a')
+	s.publishes('b', 'b')
+	s.applies('c', 'b')
+	s.applies('c', 'b')
+	s.write('c', y, 1)
+	for r := s.region('c'); r.published < len(r.binlog); {
+		s.publishes('c')
+	}
+	if s.rests(); s.yielded == 0 || s.region('a').rows[y].image != 1 {
+		t.Errorf("%d rows yielded, and the last writer's value is taken: %v", s.yielded, s.region('a').rows)
+	}
+}

@@ -28,7 +28,7 @@ func (r *region) wrote(key uint8, c converge.Claim, at converge.Pos) error {
 
 func (r *region) marked(key uint8, c converge.Claim, at converge.Pos) error {
 	if r.ranked != nil {
-		return r.ranked.Marked(keyBytes[key], c, at)
+		return r.ranked.Wrote(keyBytes[key], c, at)
 	}
 	return r.index.Marked(keyBytes[key], c.Write, at)
 }

@@ -109,6 +109,7 @@ type item struct {
 	key     uint8
 	change  converge.Change
 	write   converge.Claim
+	stamp   change.Stamp   // of the last
 	stands  converge.Write // what wins, if the verdict is Restore
 	after   image
 	image   image // that yields
@@ -135,7 +136,7 @@ type world struct {
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted int
+	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted, conflicts int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.
@@ -207,6 +208,10 @@ func (w *world) imageOf(write converge.Write) image {
 	}
 	p := write.Place
 	return w.regions[p>>32].binlog[p>>8&0xffffff].rows[p&0xff].after
+}
+
+func (w *world) stampAt(p converge.Place) change.Stamp {
+	return w.regions[p>>32].binlog[p>>8&0xffffff].stamp
 }
 
 func (w *world) logf(format string, args ...any) {

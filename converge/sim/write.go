@@ -110,6 +110,10 @@ func (w *world) publish(r *region, _ int) {
 		if t.marked {
 			t.stamp = r.stamper.Applied(names[t.origin], t.seq, t.hlc)
 		} else {
+			for i := range t.n {
+				// What is based on it here must have a greater version.
+				r.stamper.HLC = max(r.stamper.HLC, t.version(i).HLC)
+			}
 			t.stamp = r.stamper.Local(t.commit)
 			for _, c := range t.rows[:t.n] {
 				switch {
@@ -144,10 +148,14 @@ func (w *world) told(v change.Version) change.Version {
 // claimOf is what the index is told of a row of a transaction.
 func (w *world) claimOf(source uint8, at, i int) converge.Claim {
 	t := &w.regions[source].binlog[at]
-	return converge.Claim{
+	claim := converge.Claim{
 		Write: converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: t.rows[i].after.digest(), Place: place(source, at, i)},
 		Rank:  w.policy.rank(source, t.rows[i].after), Seen: t.stamp.Seen,
 	}
+	if t.outbox {
+		claim.Seq = 0
+	}
+	return claim
 }
 
 // tailed is the tail: it reads the next transaction's rows of a partition.
@@ -162,8 +170,9 @@ func (w *world) tailed(r *region, part int) {
 			w.must(r.index.Echo(keyBytes[c.key], c.after.digest()))
 		case c.after == 0 && w.broken == noTombstone:
 		case t.outbox:
-			w.must(r.index.Yielded(keyBytes[c.key], w.told(t.version(i)), t.stamp.Seq))
+			w.must(r.index.Yielded(keyBytes[c.key], w.told(t.version(i))))
 		default:
+			w.judge(r, c.key, t.stamp)
 			w.must(r.local(c.key, w.claimOf(r.id, at, i)))
 		}
 	}
