@@ -52,15 +52,25 @@ func (e *FullError) Error() string {
 // more than the limit may be wanted while one grows.
 const shardBytes = 1 << 20
 
-// NewIndex makes an empty index that takes at most limit bytes.
-func NewIndex(limit int64) *Index {
-	x := &Index{limit: limit, seed: maphash.MakeSeed(), shift: 64}
+// NewIndex makes an index that takes at most limit bytes and has forgotten, as it
+// starts, all versions up to an HLC: what an earlier one had Forgotten, 0 if there was none.
+//
+// It is to be told, before anything is decided, all that was written after that:
+// Wrote, of each other region's transactions that were decided, with the end of the binlog
+// for their place; then Local, Echo and Yielded, of the region's own topics. Where a stream is
+// to decide transactions anew, forgotten must be less than their HLCs.
+func NewIndex(limit int64, forgotten change.HLC) *Index {
+	x := &Index{limit: limit, seed: maphash.MakeSeed(), shift: 64, forget: forgotten, next: forgotten}
 	for n := int64(1); n*shardBytes < limit; n *= 2 {
 		x.shift--
 	}
 	x.shards = make([]shard, 1<<(64-x.shift))
 	return x
 }
+
+// Forgotten returns the HLC up to which versions may have been forgotten. Who
+// starts again with it, or a smaller one, finds all that must be known in the topics after it.
+func (x *Index) Forgotten() change.HLC { return x.forget }
 
 // Bytes returns how much the rows take.
 func (x *Index) Bytes() int64 { return x.bytes }
@@ -96,7 +106,7 @@ func (x *Index) version(e *entry) change.Version {
 // Local notes a write of the region itself, which the tail has read.
 func (x *Index) Local(key []byte, w Write) error {
 	e, err := x.raise(key, w)
-	if err != nil {
+	if e == nil {
 		return err
 	}
 	return x.read(e, key, w.Digest)
@@ -147,7 +157,7 @@ func suspectBytes(key []byte) int64 { return 24 + int64(len(key)) }
 // before anyone else decides on that row.
 func (x *Index) Wrote(key []byte, w Write, at Pos) error {
 	e, err := x.raise(key, w)
-	if err == nil {
+	if e != nil {
 		e.at = max(e.at, at)
 	}
 	return err
@@ -159,19 +169,24 @@ func (x *Index) Wrote(key []byte, w Write, at Pos) error {
 // have read that already.
 func (x *Index) Marked(key []byte, w Write, at Pos) error {
 	e, err := x.raise(key, w)
-	if err != nil {
+	if e == nil {
 		return err
 	}
 	e.at = max(e.at, at)
 	return x.suspect(e, key)
 }
 
-// raise makes w the newest version of the row, unless that is newer.
+// raise makes w the newest version of the row, unless that is newer. A write of a
+// row that isn't known and that is old enough to be forgotten is left so: a
+// newer one may have been. The entry is nil then.
 func (x *Index) raise(key []byte, w Write) (*entry, error) {
 	s, hash := x.shard(key)
 	e := s.find(hash, key)
 	if e == nil {
 		var err error
+		if w.Version.HLC <= x.forget {
+			return nil, nil
+		}
 		if e, err = x.add(s, hash, key); err != nil {
 			return nil, err
 		}

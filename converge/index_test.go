@@ -18,7 +18,7 @@ import (
 func TestIndex(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.SampledFrom([]int64{600, 3000, 1 << 20, 5 << 20}).Draw(t, "limit")
-		x := NewIndex(limit)
+		x := NewIndex(limit, 0)
 		model, stable := map[string]Known{}, change.HLC(0)
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			key := AppendKey(nil, rapid.Uint32Range(0, 200).Draw(t, "table"), make([]byte, rapid.SampledFrom([]int{0, 1, 126, 127, 128, 300}).Draw(t, "key")))
@@ -31,7 +31,8 @@ func TestIndex(t *testing.T) {
 				next.Write = w
 			}
 			var err error
-			switch what := rapid.IntRange(0, 9).Draw(t, "what"); {
+			what := rapid.IntRange(0, 9).Draw(t, "what")
+			switch {
 			case what < 4:
 				next.Last, next.Read = w.Digest, true
 				err = x.Local(key, w)
@@ -60,6 +61,9 @@ func TestIndex(t *testing.T) {
 				forgetAll(x, stable, at)
 				forget(t, x, model, stable, at)
 				k, known = model[string(key)]
+				next = k
+			}
+			if !known && what < 7 && w.Version.HLC <= x.Forgotten() {
 				next = k
 			}
 			var full *FullError
@@ -140,7 +144,7 @@ func compare(t *rapid.T, x *Index, model map[string]Known) {
 // A row of which the binlog's last image isn't the newest is suspect, as soon as
 // the tail has passed this service's own last write of it.
 func TestSuspects(t *testing.T) {
-	x, key := NewIndex(1<<20), []byte("k")
+	x, key := NewIndex(1<<20, 0), []byte("k")
 	mine := Write{Version: change.Version{HLC: 5, Origin: "east"}, Digest: 1}
 	theirs := Write{Version: change.Version{HLC: 7, Origin: "west"}, Digest: 2}
 	want := func(tail Pos, n int) {
@@ -181,7 +185,7 @@ func TestSuspects(t *testing.T) {
 }
 
 func TestDecide(t *testing.T) {
-	x, known, other := NewIndex(1<<20), []byte("known"), []byte("other")
+	x, known, other := NewIndex(1<<20, 0), []byte("known"), []byte("other")
 	if err := x.Local(known, Write{Version: change.Version{HLC: 5, Origin: "east"}, Digest: 9}); err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +234,7 @@ func TestIndexOfManyRows(t *testing.T) {
 	if os.Getenv("DUPLEX_SOAK") != "" {
 		n = 10_000_000
 	}
-	x := NewIndex(most * int64(n) / 10_000_000)
+	x := NewIndex(most*int64(n)/10_000_000, 0)
 	fill(t, x, n)
 	t.Logf("%d rows, %d bytes each", n, x.Bytes()/int64(n))
 	forgetAll(x, change.HLC(n/2), 0)
@@ -244,7 +248,7 @@ func BenchmarkIndex(b *testing.B) {
 	for _, n := range []int{1_000_000, 10_000_000} {
 		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				x := NewIndex(1 << 30)
+				x := NewIndex(1<<30, 0)
 				fill(b, x, n)
 				b.ReportMetric(float64(x.Bytes())/float64(n), "B/row")
 			}

@@ -23,6 +23,7 @@ import (
 type Ranked struct {
 	Index
 	contests map[string]*contest
+	restart  change.HLC // what Forgotten returns
 }
 
 // Claim is a write with what its rank is, among concurrent ones, and what it had seen.
@@ -45,9 +46,9 @@ type rival struct {
 	rank int64
 }
 
-// NewRanked makes an empty index that takes at most limit bytes.
-func NewRanked(limit int64) *Ranked {
-	return &Ranked{Index: *NewIndex(limit), contests: map[string]*contest{}}
+// NewRanked makes one as NewIndex does.
+func NewRanked(limit int64, forgotten change.HLC) *Ranked {
+	return &Ranked{Index: *NewIndex(limit, forgotten), contests: map[string]*contest{}, restart: forgotten}
 }
 
 // bytes is about what a contest takes, with its place in the map.
@@ -140,7 +141,7 @@ func (c *contest) passedOf(region uint8) change.Seq {
 // Local is like that of an Index.
 func (x *Ranked) Local(key []byte, w Claim) error {
 	e, err := x.claim(key, w)
-	if err != nil {
+	if e == nil {
 		return err
 	}
 	return x.read(e, key, w.Digest)
@@ -151,7 +152,7 @@ func (x *Ranked) Local(key []byte, w Claim) error {
 // meanwhile what makes another write win.
 func (x *Ranked) Wrote(key []byte, w Claim, at Pos) error {
 	e, err := x.claim(key, w)
-	if err != nil {
+	if e == nil {
 		return err
 	}
 	e.at = max(e.at, at)
@@ -165,6 +166,9 @@ func (x *Ranked) claim(key []byte, w Claim) (*entry, error) {
 	e := s.find(hash, key)
 	if e == nil {
 		var err error
+		if w.Version.HLC <= x.forget {
+			return nil, nil
+		}
 		if e, err = x.add(s, hash, key); err != nil {
 			return nil, err
 		}
@@ -197,11 +201,19 @@ func (x *Ranked) Sweep(stable change.HLC, tail Pos) (done bool) {
 	if done = x.Index.Sweep(stable, tail); !done {
 		return false
 	}
+	x.restart = x.forget
 	for key, c := range x.contests {
 		if _, known := x.Of([]byte(key)); !known {
 			x.bytes -= c.bytes([]byte(key))
 			delete(x.contests, key)
+			continue
+		}
+		for _, r := range c.rivals {
+			x.restart = min(x.restart, r.Version.HLC-1)
 		}
 	}
 	return true
 }
+
+// Forgotten is like that of an Index: all that still stands for choice came after it.
+func (x *Ranked) Forgotten() change.HLC { return x.restart }

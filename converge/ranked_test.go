@@ -52,7 +52,7 @@ func TestRankedIsAFunctionOfTheSet(t *testing.T) {
 		want := winner(claims)
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0))
 		for range 5 {
-			x, key := NewRanked(1<<20), []byte("k")
+			x, key := NewRanked(1<<20, 0), []byte("k")
 			for _, i := range append(r.Perm(len(claims)), r.Perm(len(claims))...) {
 				c := claims[i]
 				v, _ := x.Decide(key, Change{Version: c.Version, After: c.Digest}, c, 99, true)
@@ -76,7 +76,7 @@ func TestRankedIsAFunctionOfTheSet(t *testing.T) {
 // The bytes of the contests are counted, and given back.
 func TestRankedBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		x := NewRanked(1 << 20)
+		x := NewRanked(1<<20, 0)
 		for i, c := range drawClaims(t) {
 			key := []byte{byte(i % 3)}
 			if err := x.Local(key, c); err != nil {
@@ -106,7 +106,7 @@ func TestRankedBytes(t *testing.T) {
 			t.Fatalf("%d bytes are left, of %d rows and %d contests", x.Bytes(), x.Len(), len(x.contests))
 		}
 	})
-	x := NewRanked(600)
+	x := NewRanked(600, 0)
 	var err error
 	for i := 0; err == nil && i < 100; i++ {
 		err = x.Local([]byte{byte(i)}, Claim{Write: Write{Version: change.Version{HLC: 1, Origin: "east"}, Seq: 1}})

@@ -27,7 +27,7 @@ func (x *Index) Settle(v change.Version, holders [][]byte) (newest change.Versio
 // was published. Whether there was a row, Echo tells.
 func (x *Index) Yielded(key []byte, v change.Version) error {
 	e, err := x.raise(key, Write{Version: v})
-	if err != nil {
+	if e == nil {
 		return err
 	}
 	return x.suspect(e, key)

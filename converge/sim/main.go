@@ -1,14 +1,14 @@
-// Command sim runs the rules of package converge, the code that apply runs,
+// Command sim runs package converge, the code and not a model of it,
 // through random histories of two to four regions: transactions of several rows, batches,
 // delays, partitions that run ahead of each other, clocks that differ and jump,
 // crashes, replays, repairs and forgetting. At rest all regions must hold the same: of each row the
-// image of the greatest version that any application wrote; and no write may have a smaller
+// image of the write that must have won, of all that any application made; and no write may have a smaller
 // version than what it is based on.
 //
 // Usage: SIM_SECONDS=60 go run ./converge/sim
 //
 // It uses all cores and ends with one line, sim: <n> histories, <n> diverged,
-// after the seed of each that did. SIM_SEED=n shows history n alone. It exits 1 if
+// after the seed of each that did; Ctrl-C ends it earlier. SIM_SEED=n shows history n alone. It exits 1 if
 // one diverged.
 package main
 
@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"strconv"
 	"sync"
@@ -24,9 +25,13 @@ import (
 	"time"
 )
 
-func main() { os.Exit(execute(os.Getenv, os.Stdout, os.Stderr)) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(execute(ctx, os.Getenv, os.Stdout, os.Stderr))
+}
 
-func execute(getenv func(string) string, out, errs io.Writer) int {
+func execute(ctx context.Context, getenv func(string) string, out, errs io.Writer) int {
 	if text := getenv("SIM_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
@@ -43,7 +48,7 @@ func execute(getenv func(string) string, out, errs io.Writer) int {
 			return 2
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
 	defer cancel()
 	total := campaign(ctx, none, func(seed uint64, fault string) { fmt.Fprintf(out, "SIM_SEED=%d: %s\n", seed, fault) })
 	fmt.Fprintf(errs, "%+v\n", total.stats)

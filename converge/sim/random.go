@@ -30,4 +30,5 @@ func (s *stats) add(o stats) {
 	s.yielded += o.yielded
 	s.outvoted += o.outvoted
 	s.conflicts += o.conflicts
+	s.reborn += o.reborn
 }

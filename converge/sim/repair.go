@@ -1,6 +1,7 @@
 package main
 
 import (
+	"duplex/change"
 	"duplex/converge"
 )
 
@@ -48,53 +49,90 @@ func (w *world) decideRepair(r *region) {
 	w.logf("%s repairs key %d: %t", r.name, it.key, restore)
 }
 
-// crash ends apply and starts it again: what it knew is read again from the
-// topics. A replay begins somewhere before what was applied.
+// crash ends apply and starts it again: what it must know is read again from
+// the topics, from where the saved HLC says. A replay begins somewhere before what was applied.
 func (w *world) crash(r *region, _ int) {
 	w.crashed++
 	for k := range r.rows {
 		r.rows[k].held, r.rows[k].latched = 0, 0
 	}
-	w.forget(r)
-	r.frontier = converge.NewFrontier(r.name, names[:len(w.regions)])
 	r.repair = job{}
-	r.tail, r.followed = [maxParts]int{}, 0
+	r.frontier = converge.NewFrontier(r.name, names[:len(w.regions)])
+	forgotten := r.saved
 	for s := range w.regions {
 		if s != int(r.id) {
-			w.restart(r, s)
+			forgotten = min(forgotten, w.restart(r, s))
 		}
 	}
+	w.empty(r, forgotten)
+	w.reborn += count(forgotten > 0)
+	w.logf("%s crashed, and forgot all up to %v", r.name, forgotten)
+	for s := range w.regions {
+		if s != int(r.id) {
+			w.learn(r, s, forgotten)
+		}
+	}
+	r.followed = w.regions[r.id].after(forgotten)
+	r.tail = [maxParts]int{r.followed, r.followed}
 	for p := range w.parts {
 		for r.tail[p] < r.published {
 			w.tailed(r, p)
 		}
 	}
-	w.logf("%s crashed", r.name)
 }
 
-// restart reads again what a stream had applied.
-func (w *world) restart(r *region, source int) {
+// after returns from where on a region's topics must be read for all versions
+// greater than that.
+func (r *region) after(forgotten change.HLC) int {
+	for at, t := range r.binlog[:r.published] {
+		if t.stamp.HLC > forgotten {
+			return at
+		}
+	}
+	return r.published
+}
+
+// restart sets where a stream goes on, and returns the HLC before what it
+// decides. That may have been decided before, and be forgotten: skipped without a
+// marker, it has left no progress in the database.
+func (w *world) restart(r *region, source int) change.HLC {
 	s, from := &r.streams[source], &w.regions[source]
 	*s = stream{}
 	for at := range from.binlog[:from.published] {
-		t := &from.binlog[at]
-		if t.marked {
-			continue
-		}
-		if t.stamp.Seq > r.durable[source] {
-			break
-		}
-		s.next = at + 1
-		for i := range t.n {
-			if t.rows[i].after != 0 || w.broken != noTombstone {
-				w.must(r.wrote(t.rows[i].key, w.claimOf(uint8(source), at, i), converge.Pos(len(r.binlog))))
-			}
+		if t := &from.binlog[at]; !t.marked && t.stamp.Seq <= r.durable[source] {
+			s.next = at + 1
 		}
 	}
 	if w.replay && s.next > 0 {
 		s.next = w.pick.intn(s.next + 1)
 	}
-	for _, t := range from.binlog[:s.next] {
-		r.frontier.Read(from.name, t.stamp)
+	least := r.saved
+	for at := s.next; at < from.published; at++ {
+		t := &from.binlog[at]
+		for i := range t.n {
+			if !t.marked {
+				least = min(least, t.version(i).HLC-1)
+			}
+		}
+	}
+	return least
+}
+
+// learn reads again what a stream had decided.
+func (w *world) learn(r *region, source int, forgotten change.HLC) {
+	s, from := &r.streams[source], &w.regions[source]
+	for at := from.after(forgotten); at < from.published; at++ {
+		t := &from.binlog[at]
+		if at < s.next {
+			r.frontier.Read(from.name, t.stamp)
+		}
+		if t.marked || t.stamp.Seq > r.durable[source] {
+			continue
+		}
+		for i := range t.n {
+			if t.rows[i].after != 0 || w.broken != noTombstone {
+				w.must(r.wrote(t.rows[i].key, w.claimOf(uint8(source), at, i), converge.Pos(len(r.binlog))))
+			}
+		}
 	}
 }

@@ -229,3 +229,58 @@ func TestWriteAfterARowYielded(t *testing.T) {
 		t.Errorf("%d rows yielded, and the last writer's value is taken: %v", s.yielded, s.region('a').rows)
 	}
 }
+
+// settles lets a region read all of its own topics and of another's, and forget.
+func (s *script) settles(name, other byte) *region {
+	r := s.region(name)
+	for r.published < len(r.binlog) {
+		s.publishes(name)
+	}
+	s.reads(name, r.published-s.read(r))
+	s.applies(name, other)
+	for range 3 {
+		r.index.Suspects(s.pos(r))
+		s.sweep(r, 0)
+	}
+	r.saved = r.forgotten()
+	return r
+}
+
+// A change that was skipped leaves no progress in the database, so it is
+// decided again after a crash: what it lost against must be read again then, even if it
+// had been forgotten.
+func TestSkippedBeforeACrash(t *testing.T) {
+	s := play(t, setting{regions: 2})
+	s.write('b', 0, 1)
+	s.write('b', 0, 0)
+	s.write('a', 0, 1)
+	s.publishes('a', 'b', 'b')
+	s.reads('b', 2)
+	s.applies('b', 'a') // skipped
+	s.applies('a', 'b')
+	s.applies('a', 'b')
+	s.settles('a', 'b')
+	if b := s.settles('b', 'a'); b.index.Len() != 0 || b.saved == 0 {
+		t.Fatalf("b knows %d rows, and may have forgotten what is up to %v", b.index.Len(), b.saved)
+	}
+	s.crash(s.region('b'), 0)
+	s.rests()
+}
+
+// A write that wins by its rank may be much older than those that lost to it.
+// As long as they are remembered, it must be found again after a crash.
+func TestOldWinnerAfterACrash(t *testing.T) {
+	s := play(t, setting{regions: 2, policy: regionPriority})
+	s.write('a', 0, 1)
+	s.region('b').clock += 20
+	s.write('b', 0, 2)
+	s.publishes('a', 'b')
+	s.decides('b', 'a')
+	s.reads('b', 1)
+	s.ends('b', 'a')
+	if b := s.settles('b', 'a'); b.index.Len() != 1 || b.frontier.Stable() == 0 {
+		t.Fatalf("b knows %d rows, and what is up to %v is stable", b.index.Len(), b.frontier.Stable())
+	}
+	s.crash(s.region('b'), 0)
+	s.rests()
+}

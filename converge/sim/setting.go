@@ -72,6 +72,9 @@ func draw(pick chooser, broken rule) setting {
 	} else if pick.intn(2) == 0 {
 		s.keys, s.values, s.unique = 2+pick.intn(2), 1+pick.intn(4), 1+pick.intn(3)
 	}
+	if pick.intn(8) == 0 {
+		s.writes *= 3 // so that much is forgotten meanwhile
+	}
 	s.perTxn = min(s.perTxn, s.keys)
 	return s
 }

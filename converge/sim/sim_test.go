@@ -77,7 +77,7 @@ func TestAllSmallHistories(t *testing.T) {
 func TestCommand(t *testing.T) {
 	run := func(env map[string]string) (int, string, string) {
 		var out, errs bytes.Buffer
-		code := execute(func(name string) string { return env[name] }, &out, &errs)
+		code := execute(t.Context(), func(name string) string { return env[name] }, &out, &errs)
 		return code, out.String(), errs.String()
 	}
 	code, out, _ := run(map[string]string{"SIM_SECONDS": "1"})

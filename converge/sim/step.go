@@ -61,7 +61,7 @@ func (w *world) possible(must, may []action) ([]action, []action) {
 		if w.broken != noAudit {
 			must = w.ofJob(must, r, &r.repair, (*world).inspect, int(r.id), r.repair.stage == idle && len(r.index.Suspects(w.pos(r))) > 0)
 		}
-		if w.crashed < w.crashes && w.written > 0 {
+		if w.crashed < w.crashes && w.written > 0 && w.pick.intn(4) == 0 {
 			may = append(may, action{(*world).crash, r.id, 0})
 		}
 		if w.evict && r.index.Len() > 0 {

@@ -1,6 +1,9 @@
 package main
 
-import "duplex/converge"
+import (
+	"duplex/change"
+	"duplex/converge"
+)
 
 // The region's index, of the one kind or the other.
 
@@ -31,6 +34,13 @@ func (r *region) marked(key uint8, c converge.Claim, at converge.Pos) error {
 		return r.ranked.Wrote(keyBytes[key], c, at)
 	}
 	return r.index.Marked(keyBytes[key], c.Write, at)
+}
+
+func (r *region) forgotten() change.HLC {
+	if r.ranked != nil {
+		return r.ranked.Forgotten()
+	}
+	return r.index.Forgotten()
 }
 
 func (r *region) audit(key uint8) (converge.Write, bool) {

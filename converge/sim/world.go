@@ -73,6 +73,7 @@ type region struct {
 	tail     [maxParts]int // how much of its own topics is read, by partition
 	followed int           // of the own transactions, by the frontier
 	streams  [maxRegions]stream
+	saved    change.HLC // index.Forgotten, as it was at some time
 	repair   job
 }
 
@@ -136,7 +137,7 @@ type world struct {
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted, conflicts int
+	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted, conflicts, reborn int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.
@@ -168,19 +169,19 @@ func newWorld(s setting, pick chooser) *world {
 		if s.skew > 0 {
 			r.clock += w.pick.intn(s.skew)
 		}
-		w.forget(r)
+		w.empty(r, 0)
 		r.frontier = converge.NewFrontier(r.name, names[:s.regions])
 	}
 	return w
 }
 
-// forget gives a region an empty index.
-func (w *world) forget(r *region) {
+// empty gives a region an empty index.
+func (w *world) empty(r *region, forgotten change.HLC) {
 	if w.policy == lastWriteWins {
-		r.index = converge.NewIndex(indexLimit)
+		r.index = converge.NewIndex(indexLimit, forgotten)
 		return
 	}
-	r.ranked = converge.NewRanked(indexLimit)
+	r.ranked = converge.NewRanked(indexLimit, forgotten)
 	r.index = &r.ranked.Index
 }
 

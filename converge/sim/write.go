@@ -194,15 +194,20 @@ func (w *world) pos(r *region) converge.Pos { return converge.Pos(w.read(r)) }
 // sweep forgets what is stable.
 func (w *world) sweep(r *region, _ int) {
 	before := r.index.Len()
+	if w.pick.intn(2) == 0 {
+		r.saved = r.forgotten()
+	}
 	stable, tail := r.frontier.Stable(), w.pos(r)
 	if w.broken == noStability {
 		stable, tail = 1<<62, 1<<62
 		r.index.Sweep(stable, tail)
 	}
-	if r.ranked != nil {
-		r.ranked.Sweep(stable, tail)
-	} else {
-		r.index.Sweep(stable, tail)
+	for range 1 + w.pick.intn(2) {
+		if r.ranked != nil {
+			r.ranked.Sweep(stable, tail)
+		} else {
+			r.index.Sweep(stable, tail)
+		}
 	}
 	if n := before - r.index.Len(); n > 0 {
 		w.swept += n
