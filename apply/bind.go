@@ -70,11 +70,11 @@ func dialectOf(s *mysql.Server) statement.Dialect {
 func (b *binders) of(ctx context.Context, r spine.Record) (t *boundTable, key, value []byte, err error) {
 	keyID, key, err := schemas.ReadHeader(r.Key)
 	if err != nil {
-		return nil, nil, nil, supervise.Permanent(fmt.Errorf("reading key of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+		return nil, nil, nil, spine.Unreadable(r.Record, fmt.Errorf("reading its key: %w", err))
 	}
 	valueID, value, err := schemas.ReadHeader(r.Value)
 	if err != nil {
-		return nil, nil, nil, supervise.Permanent(fmt.Errorf("reading value of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+		return nil, nil, nil, spine.Unreadable(r.Record, fmt.Errorf("reading its value: %w", err))
 	}
 	name := bindKey{r.Topic, keyID, valueID}
 	b.mu.Lock()
@@ -82,7 +82,13 @@ func (b *binders) of(ctx context.Context, r spine.Record) (t *boundTable, key, v
 	if t, ok := b.bound[name]; ok {
 		return t, key, value, nil
 	}
-	t, err = b.bind(ctx, name)
+	envelope, keyRecord, err := b.schemas(ctx, name)
+	if supervise.IsPermanent(err) {
+		err = spine.Unreadable(r.Record, err)
+	}
+	if err == nil {
+		t, err = b.bind(ctx, name, envelope, keyRecord)
+	}
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -90,29 +96,24 @@ func (b *binders) of(ctx context.Context, r spine.Record) (t *boundTable, key, v
 	return t, key, value, nil
 }
 
-func (b *binders) bind(ctx context.Context, name bindKey) (*boundTable, error) {
+func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.EnvelopeReader, key *schemas.Record) (*boundTable, error) {
 	_, db, table, ok := topics.ParseTable(name.topic)
 	if !ok {
 		return nil, supervise.Permanent(fmt.Errorf("topic %s is not a table's", name.topic))
 	}
-	envelope, key, err := b.schemas(ctx, name)
-	if err != nil {
-		return nil, err
-	}
+	full := db + "." + table
+	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, seed: xxhash.Sum64String(full), keyID: name.keyID}
 	target, err := b.target(ctx, db, table)
 	if err != nil {
-		return nil, err
+		return nil, t.failure(err)
 	}
-	binder, err := statement.Compile(envelope.Value, key, target, b.dialect)
-	if err != nil {
-		return nil, supervise.Permanent(err)
+	if t.binder, err = statement.Compile(envelope.Value, key, target, b.dialect); err != nil {
+		return nil, t.failure(supervise.Permanent(err))
 	}
-	full := db + "." + table
-	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, binder: binder, seed: xxhash.Sum64String(full), keyID: name.keyID}
 	if why := statement.KeyOrder(target); len(why) > 0 {
 		t.unordered = why[0]
 	}
-	for i, unique := range binder.Unique() {
+	for i, unique := range t.binder.Unique() {
 		index := target.Unique[i]
 		t.looseUnique = t.looseUnique || index.Partial || len(unique.Fields) < len(index.Columns)
 	}
@@ -146,7 +147,7 @@ func (b *binders) target(ctx context.Context, db, table string) (*schemas.Table,
 		return nil, classify(err)
 	}
 	if len(found) == 0 {
-		return nil, supervise.Permanent(fmt.Errorf("table %s.%s is not in the target; mend: create it as SHOW CREATE TABLE %s in the source region shows, or GRANT SELECT, INSERT, UPDATE, DELETE on it if it is there, then restart",
+		return nil, supervise.Permanent(fmt.Errorf("table %s.%s is not in the target; mend: create it as SHOW CREATE TABLE %s in the source region shows, or GRANT SELECT, INSERT, UPDATE, DELETE on it if it is there, then duplex resume",
 			db, table, strings.Join([]string{mysql.QuoteIdent(db), mysql.QuoteIdent(table)}, ".")))
 	}
 	return found[0], nil

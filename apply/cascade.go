@@ -106,7 +106,7 @@ func (w *writer) children(ctx context.Context, key *kinKey, parent values, set [
 func (w *writer) change(ctx context.Context, key *kinKey, text string) (int, error) {
 	result, err := w.conn.ExecContext(ctx, text)
 	if err != nil {
-		return 0, &tableError{key.child.table.String(), err}
+		return 0, key.child.failure(err)
 	}
 	n, err := result.RowsAffected()
 	return int(n), err
@@ -140,7 +140,7 @@ func (w *writer) read(ctx context.Context, k *kin, condition string) (found []va
 	}
 	rows, err := w.conn.QueryContext(ctx, text)
 	if err != nil {
-		return nil, &tableError{k.table.String(), err}
+		return nil, k.failure(err)
 	}
 	defer rows.Close()
 	cells, into := make([]sql.NullString, len(columns)), make([]any, len(columns))

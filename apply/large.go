@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"duplex/schemas"
@@ -21,6 +20,8 @@ type large struct {
 	// chunk are the rows not yet sent: so many changes, so many bytes.
 	chunk          sequence
 	changes, bytes int64
+	// reading is set while what fails is Kafka's or the registry's trouble.
+	reading bool
 }
 
 // head is the next record of one partition.
@@ -54,6 +55,9 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 	}
 	if err := l.write(ctx); err != nil {
 		s.streamer.rollback(ctx)
+		if l.reading && !supervise.IsPermanent(err) {
+			return err
+		}
 		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}
 	}
 	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.Events(end)}
@@ -69,10 +73,12 @@ func (l *large) write(ctx context.Context) error {
 		return err
 	}
 	for {
+		l.reading = true
 		h, err := l.next(ctx)
 		if err != nil {
 			return err
 		}
+		l.reading = false
 		if h == nil {
 			break
 		}
@@ -136,6 +142,9 @@ func (l *large) fill(ctx context.Context, h *head) error {
 	box := l.s.asm.Inbox(h.partition)
 	started := time.Now()
 	for box.Len() == 0 {
+		if box.Broken() != nil {
+			return box.Broken()
+		}
 		l.s.in.Resume()
 		if err := l.s.receive(ctx); err != nil {
 			return err
@@ -154,8 +163,5 @@ func (l *large) fill(ctx context.Context, h *head) error {
 	h.record = r
 	var err error
 	h.table, h.key, err = l.s.binders.decode(ctx, r, &h.change)
-	if err != nil {
-		return fmt.Errorf("transaction %d: %w", l.end.Stamp.Seq, err)
-	}
-	return nil
+	return err
 }

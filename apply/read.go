@@ -29,13 +29,13 @@ func (s *session) read(ctx, work context.Context) error {
 			return context.Cause(work)
 		case fetches := <-s.fetches:
 			if err := s.accept(work, fetches); err != nil {
-				return err
+				return s.stopAt(work, err)
 			}
 		case <-s.pool.freed:
 		case <-s.overdue():
 		}
 		if err := s.assemble(work); err != nil {
-			return err
+			return s.stopAt(work, err)
 		}
 		if err := s.handOn(work); err != nil {
 			return err
@@ -45,6 +45,21 @@ func (s *session) read(ctx, work context.Context) error {
 		}
 		s.in.Resume()
 	}
+}
+
+// stopAt commits, before an error that stops the stream, what precedes the
+// transaction that it is about.
+func (s *session) stopAt(ctx context.Context, err error) error {
+	if !supervise.IsPermanent(err) {
+		return err
+	}
+	if spoilt := new(batchFailure); errors.As(err, &spoilt) {
+		s.open = newBatch() // it has a part of that transaction
+	}
+	if earlier := s.settle(ctx); earlier != nil {
+		return earlier
+	}
+	return err
 }
 
 // cautious is how many transactions are applied one by one after a batch has
@@ -160,6 +175,9 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 		err = s.merge(ctx)
 	}
 	s.decoded = schemas.Decoded{} // or it would keep the last record
+	if supervise.IsPermanent(err) {
+		return batchError(b, err)
+	}
 	if err == nil && s.full(b.changes, b.bytes) {
 		err = s.handOver(ctx)
 	}
@@ -176,7 +194,7 @@ func (s *session) merge(ctx context.Context) error {
 			return err
 		}
 		if err := b.add(t, key, s.decoded.Before, s.decoded.After); err != nil {
-			return supervise.Permanent(err)
+			return spine.Unreadable(r.Record, t.failure(err))
 		}
 		return nil
 	})
@@ -230,7 +248,7 @@ func (s *session) addOrdered(ctx context.Context, q *sequence, t *boundTable, ke
 		}
 	}
 	if err := q.add(t, key, c, r.Record, k); err != nil {
-		return supervise.Permanent(fmt.Errorf("%s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+		return spine.Unreadable(r.Record, err)
 	}
 	return nil
 }
@@ -242,11 +260,11 @@ func (b *binders) decode(ctx context.Context, r spine.Record, into *schemas.Deco
 		return nil, nil, err
 	}
 	if err := t.envelope.Decode(value, into); err != nil {
-		return nil, nil, supervise.Permanent(fmt.Errorf("reading value of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+		return nil, nil, spine.Unreadable(r.Record, fmt.Errorf("reading its value: %w", err))
 	}
 	if exact := topics.Exact(r.Record); exact != nil {
 		if key, err = t.restore(into, exact); err != nil {
-			return nil, nil, supervise.Permanent(fmt.Errorf("reading headers of %s[%d]@%d: %w", r.Topic, r.Partition, r.Offset, err))
+			return nil, nil, spine.Unreadable(r.Record, fmt.Errorf("reading its headers: %w", err))
 		}
 	}
 	return t, key, nil

@@ -66,6 +66,9 @@ func (st *Stream) session(ctx context.Context) error {
 	}
 	final, carefully := verdict(run(ctx))
 	st.careful = carefully
+	if supervise.IsPermanent(final) {
+		final = st.withMend(final)
+	}
 	return final
 }
 
@@ -141,7 +144,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.asm = &spine.Assembler{Source: source, Wanted: s.st.wanted(), Applied: applied.Seq, Newest: applied,
 		Accept: func(origin change.Region) bool { return origin == source }}
 	s.in = spine.NewConsumer(client, registry, s.asm)
-	s.in.Left, s.in.Queued = &s.st.echoes, &s.st.queued
+	s.in.Left, s.in.Queued, s.in.Pass = &s.st.echoes, &s.st.queued, s.st.passes
 	s.saver = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.Group(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
 	s.binders = &binders{db: s.target, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{},
 		wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}

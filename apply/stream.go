@@ -24,6 +24,8 @@ import (
 	"duplex/supervise"
 	"duplex/tasks"
 	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Config says what to apply where.
@@ -62,6 +64,8 @@ type Stream struct {
 	seq change.Seq
 	hlc change.HLC
 	at  time.Time // of the last batch
+	// passed are the records that an operator wants passed over.
+	passed map[Place]bool
 }
 
 // New makes a stream; Run runs it.
@@ -70,9 +74,34 @@ func New(cfg Config) *Stream {
 	return &Stream{cfg: cfg, service: supervise.New(cfg.Log)}
 }
 
-// Run applies until ctx ends, which gives nil, or the stream can't go on,
-// which gives the reason. What is transient is tried again.
-func (st *Stream) Run(ctx context.Context) error { return st.service.Run(ctx, st.session) }
+// Run applies until ctx ends. What is transient is tried again; what isn't stops it
+// until Resume.
+func (st *Stream) Run(ctx context.Context) { st.service.Keep(ctx, st.session) }
+
+// Resume goes on if it is stopped, and reports whether it was. Records in pass, which
+// another program wrote, are passed over from now on: counts still prove that no
+// change is among them.
+func (st *Stream) Resume(pass []Place) bool {
+	if st.service.Status().State != supervise.Stopped {
+		return false
+	}
+	st.mu.Lock()
+	for _, p := range pass {
+		if st.passed == nil {
+			st.passed = map[Place]bool{}
+		}
+		st.passed[p] = true
+	}
+	st.mu.Unlock()
+	return st.service.Resume()
+}
+
+// passes reports whether a record is one of those passed over.
+func (st *Stream) passes(r *kgo.Record) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.passed[Place{r.Topic, r.Partition, r.Offset}]
+}
 
 // workers returns how many connections write.
 func (st *Stream) workers() int {

@@ -48,12 +48,12 @@ type keyed struct {
 func (s *share) sift(t *tenure, fetched []*kgo.Record) (records []keyed, next int64, err error) {
 	for _, r := range fetched {
 		next = r.Offset + 1
-		if r.Attrs.IsControl() || r.Value == nil || r.Offset < t.from {
-			continue // a commit marker, a tombstone, or applied already
+		if r.Attrs.IsControl() || r.Value == nil || r.Offset < t.from || s.st.passes(r) {
+			continue // a commit marker, a tombstone, applied already, or another program's
 		}
 		origin, seq, err := topics.Origin(r)
 		if err != nil {
-			return nil, 0, supervise.Permanent(err)
+			return nil, 0, spine.Unreadable(r, err)
 		}
 		if string(origin) != string(s.source) {
 			s.st.echoes.Add(1) // promise 2: what another region wrote comes by its own topics
@@ -61,7 +61,7 @@ func (s *share) sift(t *tenure, fetched []*kgo.Record) (records []keyed, next in
 		}
 		hlc, err := topics.Clock(r)
 		if err != nil {
-			return nil, 0, supervise.Permanent(err)
+			return nil, 0, spine.Unreadable(r, err)
 		}
 		passed, err := s.follow(t, r, seq, hlc)
 		if err != nil {
@@ -88,7 +88,7 @@ func (s *share) follow(t *tenure, r *kgo.Record, seq change.Seq, hlc change.HLC)
 	case seq <= s.floor.Seq:
 		return true, nil
 	case seq < t.seq:
-		return false, &spine.GapError{Source: s.source, Text: fmt.Sprintf("%s[%d]@%d is of transaction %d and follows one of %d", r.Topic, r.Partition, r.Offset, seq, t.seq)}
+		return false, &spine.GapError{Source: s.source, Text: fmt.Sprintf("record %s:%d:%d is of transaction %d and follows one of %d", r.Topic, r.Partition, r.Offset, seq, t.seq)}
 	case r.Offset < t.forward:
 		return false, &spine.GapError{Source: s.source, Text: fmt.Sprintf("the offset of %s[%d] in the consumer group was moved to %d, and the change at %d was never applied", r.Topic, r.Partition, t.forward, r.Offset)}
 	}

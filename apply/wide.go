@@ -51,13 +51,13 @@ func (w *writer) store(ctx context.Context, t *boundTable, images [][]byte, how 
 func (w *writer) wide(ctx context.Context, t *boundTable, image []byte, how verb) error {
 	text, values, err := how.wide(t.binder, w.text[:0], image)
 	if err != nil {
-		return fmt.Errorf("table %s: %w", t.name, err)
+		return t.failure(err)
 	}
 	w.text = text
 	args := make([]any, len(values))
 	for i, v := range values {
 		if int64(len(v.Value)) > w.maxPacket {
-			return &tableError{t.name, &tooWideError{v.Column, len(v.Value), w.maxPacket}}
+			return t.failure(&tooWideError{v.Column, len(v.Value), w.maxPacket})
 		}
 		args[i] = v.Value
 	}
@@ -65,7 +65,7 @@ func (w *writer) wide(ctx context.Context, t *boundTable, image []byte, how verb
 		debug.FreeOSMemory() // the driver is about to make a copy of each value
 	}
 	if _, err := w.conn.ExecContext(ctx, string(text), args...); err != nil {
-		return &tableError{t.name, err}
+		return t.failure(err)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ type tooWideError struct {
 
 // Error names the column, both sizes, and the mend.
 func (e *tooWideError) Error() string {
-	return fmt.Sprintf("column %s: a value has %d bytes, more than max_allowed_packet of this server, %d; mend: SET PERSIST max_allowed_packet = %d (MariaDB: SET GLOBAL, and the same in its option file), then restart duplex",
+	return fmt.Sprintf("column %s: a value has %d bytes, more than max_allowed_packet of this server, %d; mend: SET PERSIST max_allowed_packet = %d (MariaDB: SET GLOBAL, and the same in its option file), then duplex resume",
 		e.column, e.size, e.most, nextPacket(int64(e.size)))
 }
 

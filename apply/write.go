@@ -93,7 +93,7 @@ func (w *writer) tables(ctx context.Context, tables []*tableRows) error {
 	defer func() { clear(w.images[:cap(w.images)]) }() // or they would keep what they are parts of
 	for _, t := range tables {
 		if err := w.rows(ctx, t); err != nil {
-			return err
+			return t.table.failure(err)
 		}
 	}
 	return nil
@@ -278,10 +278,10 @@ func (w *writer) chunks(ctx context.Context, t *boundTable, items [][]byte, buil
 	return w.split(items, func(items [][]byte) error {
 		var err error
 		if w.text, err = build(w.text[:0], items); err != nil {
-			return fmt.Errorf("table %s: %w", t.name, err)
+			return t.failure(err)
 		}
 		if _, err = w.conn.ExecContext(ctx, string(w.text)); err != nil {
-			return &tableError{t.name, err}
+			return t.failure(err)
 		}
 		return nil
 	})
@@ -311,12 +311,3 @@ func (w *writer) split(items [][]byte, do func([][]byte) error) error {
 	}
 	return nil
 }
-
-// tableError says in which table a statement failed.
-type tableError struct {
-	table string
-	err   error
-}
-
-func (e *tableError) Error() string { return "table " + e.table + ": " + e.err.Error() }
-func (e *tableError) Unwrap() error { return e.err }

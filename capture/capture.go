@@ -79,9 +79,12 @@ func New(cfg Config) *Capture {
 	return &Capture{cfg: cfg, service: supervise.New(cfg.Log), instance: rand.Text()}
 }
 
-// Run captures until ctx ends, which gives nil, or capture can't go on, which
-// gives the reason. What is transient is tried again.
-func (c *Capture) Run(ctx context.Context) error { return c.service.Run(ctx, c.session) }
+// Run captures until ctx ends. What is transient is tried again; what isn't stops it
+// until Resume.
+func (c *Capture) Run(ctx context.Context) { c.service.Keep(ctx, c.session) }
+
+// Resume goes on if it is stopped, and reports whether it was.
+func (c *Capture) Resume() bool { return c.service.Resume() }
 
 // Status is what capture says of itself.
 type Status struct {

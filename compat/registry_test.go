@@ -112,13 +112,12 @@ func registryFront(t *testing.T, ill *atomic.Bool, answer func(http.ResponseWrit
 type running struct {
 	capture *capture.Capture
 	cancel  context.CancelFunc
-	done    chan error
+	done    chan struct{}
 }
 
 func (r *running) end() {
 	r.cancel()
 	<-r.done
-	r.done <- nil // for whoever ends it again
 }
 
 // startWith runs a capture of schema shop with a registry of its own.
@@ -136,8 +135,8 @@ func startWith(t *testing.T, m *testbed.MySQL, region, registry string) *running
 		Version:    "test", Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &running{capture: c, cancel: cancel, done: make(chan error, 1)}
-	go func() { r.done <- c.Run(ctx) }()
+	r := &running{capture: c, cancel: cancel, done: make(chan struct{})}
+	go func() { c.Run(ctx); close(r.done) }()
 	t.Cleanup(r.end)
 	eventually(t, func() error {
 		if s := c.Status(); s.State == supervise.Stopped {

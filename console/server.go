@@ -1,6 +1,6 @@
 // Package console serves what a process says of itself over HTTP: health,
-// readiness, metrics for Prometheus, and status as JSON. None of it holds a
-// secret or a value of a row.
+// readiness, metrics for Prometheus, and status as JSON; and takes the one command
+// that there is, resume. None of it holds a secret or a value of a row.
 package console
 
 import (
@@ -21,6 +21,15 @@ type Pages struct {
 	Ready func() error
 	// Metrics serves /metrics.
 	Metrics http.Handler
+	// Resume has the stopped services of a task, or all if it is empty, go on past
+	// the records given, and returns their names. It is asked by POST /resume.
+	Resume func(task string, pass []string) (resumed []string, err error)
+}
+
+// Resume is what is sent to /resume.
+type Resume struct {
+	Task string   `json:"task,omitempty"`
+	Pass []string `json:"pass,omitempty"`
 }
 
 // Server is a running console.
@@ -50,6 +59,15 @@ func Start(listen string, pages Pages) (*Server, error) {
 		encoder.SetIndent("", "  ")
 		_ = encoder.Encode(pages.Status()) // the reader has gone away
 	})
+	mux.HandleFunc("POST /resume", func(w http.ResponseWriter, req *http.Request) {
+		resumed, code, err := resume(pages, w, req)
+		if err != nil {
+			http.Error(w, err.Error(), code)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(resumed) // the reader has gone away
+	})
 	mux.Handle("GET /metrics", pages.Metrics)
 	s := &Server{
 		listener: listener,
@@ -59,6 +77,24 @@ func Start(listen string, pages Pages) (*Server, error) {
 		},
 	}
 	return s, nil
+}
+
+// resume answers POST /resume. A page of another site can't ask for it from within
+// a browser: that may send no JSON without asking first.
+func resume(pages Pages, w http.ResponseWriter, req *http.Request) (resumed []string, code int, err error) {
+	if kind := req.Header.Get("Content-Type"); kind != "application/json" {
+		return nil, http.StatusUnsupportedMediaType, fmt.Errorf("the Content-Type is %q and must be application/json", kind)
+	}
+	var asked Resume
+	decoder := json.NewDecoder(http.MaxBytesReader(w, req.Body, 1<<20))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&asked); err != nil {
+		return nil, http.StatusBadRequest, fmt.Errorf("reading what to resume: %w", err)
+	}
+	if resumed, err = pages.Resume(asked.Task, asked.Pass); err != nil {
+		return nil, http.StatusBadRequest, err
+	}
+	return resumed, http.StatusOK, nil
 }
 
 // Addr returns the address that the server listens on.

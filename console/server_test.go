@@ -70,6 +70,49 @@ func TestTakenAddressIsNamed(t *testing.T) {
 	}
 }
 
+// What is to be resumed comes as JSON, which no page of another site can send.
+func TestResume(t *testing.T) {
+	s, err := Start("127.0.0.1:0", Pages{Metrics: http.NotFoundHandler(), Resume: func(task string, pass []string) ([]string, error) {
+		if task == "gone" {
+			return nil, errors.New("no such task")
+		}
+		return append([]string{task}, pass...), nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	for _, tt := range []struct {
+		kind, body string
+		code       int
+		want       string
+	}{
+		{"application/json", `{"task":"shop","pass":["t:0:1"]}`, http.StatusOK, `["shop","t:0:1"]`},
+		{"application/json", `{"task":"gone"}`, http.StatusBadRequest, "no such task"},
+		{"application/json", `{"tsak":"shop"}`, http.StatusBadRequest, "tsak"},
+		{"application/json", ``, http.StatusBadRequest, "EOF"},
+		{"text/plain", `{"task":"shop"}`, http.StatusUnsupportedMediaType, "application/json"},
+	} {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		answer, err := client.Post("http://"+s.Addr()+"/resume", tt.kind, strings.NewReader(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != tt.code || !strings.Contains(string(body), tt.want) {
+			t.Errorf("%s as %s: %d %s", tt.body, tt.kind, answer.StatusCode, body)
+		}
+	}
+	if code, _ := get(t, s, "/resume"); code != http.StatusMethodNotAllowed {
+		t.Errorf("GET /resume: %d", code)
+	}
+	if err := errors.Join(s.Close(), <-served); err != nil {
+		t.Error(err)
+	}
+}
+
 func get(t *testing.T, s *Server, path string) (int, string) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

@@ -88,7 +88,10 @@ func public(err error) error {
 	var gap *spine.GapError
 	var renumbered *spine.RenumberedError
 	var reset *spine.ResetError
+	var record *spine.RecordError
 	switch {
+	case errors.As(err, &record):
+		return &RecordError{record.Topic, record.Partition, record.Offset, supervise.Permanent(record.Err)}
 	case errors.As(err, &gap):
 		return &GapError{string(gap.Source), gap.Text}
 	case errors.As(err, &renumbered):

@@ -137,6 +137,9 @@ func (t *Transaction) take(ctx context.Context, h *head) (spine.Record, error) {
 	r := t.reader
 	box := r.asm.Inbox(h.partition)
 	for began := time.Now(); box.Len() == 0; {
+		if box.Broken() != nil {
+			return spine.Record{}, box.Broken()
+		}
 		r.in.Resume()
 		if err := r.receive(ctx); err != nil {
 			return spine.Record{}, err

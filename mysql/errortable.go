@@ -125,10 +125,10 @@ var serverErrors = map[uint16]serverError{
 
 	// Limits and settings of the server.
 	1118: {name: "ER_TOO_BIG_ROWSIZE", class: Stop, why: "the row is too large for the table's row format"},
-	1153: {name: "ER_NET_PACKET_TOO_LARGE", class: Stop, why: "the statement is larger than max_allowed_packet", hint: "SET PERSIST max_allowed_packet=1073741824 on this server, then restart duplex"},
+	1153: {name: "ER_NET_PACKET_TOO_LARGE", class: Stop, why: "the statement is larger than max_allowed_packet", hint: "SET PERSIST max_allowed_packet=1073741824 on this server, then duplex resume"},
 	1193: {name: "ER_UNKNOWN_SYSTEM_VARIABLE", class: Stop, why: "the server lacks a setting that duplex sets", hint: "MySQL 8.0.1 or MariaDB 10.11 and later are supported"},
 	1197: {name: "ER_TRANS_CACHE_FULL", class: Stop, why: "the transaction is larger than max_binlog_cache_size", hint: "SET PERSIST max_binlog_cache_size=<more>"},
-	1301: {name: "ER_WARN_ALLOWED_PACKET_OVERFLOWED", class: Stop, detail: masked, why: "a value is larger than max_allowed_packet", hint: "SET PERSIST max_allowed_packet=1073741824 on this server, then restart duplex"},
+	1301: {name: "ER_WARN_ALLOWED_PACKET_OVERFLOWED", class: Stop, detail: masked, why: "a value is larger than max_allowed_packet", hint: "SET PERSIST max_allowed_packet=1073741824 on this server, then duplex resume"},
 	1598: {name: "ER_BINLOG_LOGGING_IMPOSSIBLE", class: Stop, why: "the server can't write this change to its binlog", hint: "run duplex check"},
 	1785: {name: "ER_GTID_UNSAFE_NON_TRANSACTIONAL_TABLE", class: Stop, why: "the table isn't transactional", hint: "ALTER TABLE … ENGINE=InnoDB"},
 	1950: {name: "ER_GTID_STRICT_OUT_OF_ORDER", class: Stop, why: "gtid_strict_mode forbids the number that the transaction would get", hint: "another server writes to the same gtid_domain_id: give each that takes writes one of its own"},
@@ -140,4 +140,4 @@ var serverErrors = map[uint16]serverError{
 	1390: {name: "ER_PS_MANY_PARAM", class: Stop, why: "the statement has too many placeholders: please report this"},
 }
 
-const duplicateHint = "look in this region for the row that has the value under another primary key, delete or change whichever of the two rows is wrong, and restart"
+const duplicateHint = "look in this region for the row that has the value under another primary key, delete or change whichever of the two rows is wrong, and duplex resume"

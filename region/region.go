@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"duplex/apply"
 	"duplex/capture"
@@ -21,7 +22,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sync/errgroup"
 )
 
 // Services says which services of the region run in this process.
@@ -90,7 +90,7 @@ func (r *Region) start(ctx context.Context) error {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), r)
 	var err error
 	r.console, err = console.Start(r.cfg.Process.Listen, console.Pages{
-		Status: func() any { return r.Status() }, Ready: r.Ready,
+		Status: func() any { return r.Status() }, Ready: r.Ready, Resume: r.Resume,
 		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	return err
@@ -135,15 +135,15 @@ func (r *Region) capturedIn(db string) bool {
 func (r *Region) Process() *config.Process { return r.cfg.Process }
 
 // Run runs the services until ctx ends, which drains them and gives nil. A
-// service that stops for good is shown by the status; the others go on.
+// service that stops is shown by the status until Resume; the others go on.
 func (r *Region) Run(ctx context.Context) error {
 	r.cfg.Log.Info("running", "region", r.cfg.Process.Region, "status", "http://"+r.console.Addr()+"/status")
-	var services errgroup.Group
+	var services sync.WaitGroup
 	if r.capture != nil {
-		services.Go(func() error { return r.capture.Run(ctx) })
+		services.Go(func() { r.capture.Run(ctx) })
 	}
 	for _, stream := range r.streams {
-		services.Go(func() error { return stream.Run(ctx) })
+		services.Go(func() { stream.Run(ctx) })
 	}
 	served := make(chan error, 1)
 	go func() { served <- r.console.Serve() }()
@@ -152,9 +152,36 @@ func (r *Region) Run(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	_ = services.Wait() // a reason to stop was logged and shown when it came up
+	services.Wait()
 	err := r.console.Close()
 	return errors.Join(err, <-served)
+}
+
+// Resume has the services of a task that are stopped go on, or, without a task,
+// all that are, and returns their names. pass are records, topic:partition:offset,
+// that another program wrote and that the streams are to pass over.
+func (r *Region) Resume(task string, pass []string) (resumed []string, err error) {
+	var places []apply.Place
+	for _, text := range pass {
+		p, err := apply.ParsePlace(text)
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, p)
+	}
+	if task != "" && !slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Task == task }) {
+		return nil, fmt.Errorf("no task of this process is named %s; mend: duplex status shows their names", task)
+	}
+	if task == "" && r.capture != nil && r.capture.Resume() {
+		resumed = append(resumed, fmt.Sprintf("capture %s", r.cfg.Process.Region))
+	}
+	for _, stream := range r.streams {
+		s := stream.Status()
+		if (task == "" || s.Task == task) && stream.Resume(places) {
+			resumed = append(resumed, fmt.Sprintf("apply %s %s→%s", s.Task, s.Source, s.Target))
+		}
+	}
+	return resumed, nil
 }
 
 // Close ends what Start opened.

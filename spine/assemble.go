@@ -57,8 +57,10 @@ type Assembler struct {
 	spine   []Ending // spine[head:] are waiting
 	head    int
 	inboxes map[Partition]*Inbox
-	// spineTaken is the offset after the last END record done with.
-	spineTaken int64
+	// spineTaken is the offset after the last END record done with, spineBroken why
+	// those that follow can't be read.
+	spineTaken  int64
+	spineBroken error
 }
 
 // Status says what the transaction at the head of the spine waits for.
@@ -80,7 +82,9 @@ type GapError struct {
 
 // Error tells what is missing and the mend.
 func (e *GapError) Error() string {
-	return fmt.Sprintf("the topics of region %s have a gap: %s; mend: if the group's offsets were moved forward, move them back; if the retention of the topics has passed it, copy the tables anew", e.Source, e.Text)
+	return fmt.Sprintf("the topics of region %s have a gap: %s; mend: if the group's offsets were moved forward, move them back; "+
+		"if another program wrote a record that is named here, pass over it: duplex resume -c <process file> --pass <record>; "+
+		"if records are gone, deleted or by retention, copy the tables anew while nobody writes to them", e.Source, e.Text)
 }
 
 // RenumberedError says that a region began to number its transactions anew.
@@ -94,7 +98,7 @@ type RenumberedError struct {
 
 // Error tells the mend.
 func (e *RenumberedError) Error() string {
-	return fmt.Sprintf("region %s numbers its transactions anew: number %d was made after number %d, which is applied here: its Kafka or the saved position of its capture was lost; mend: make the tables of the two regions equal, DELETE FROM duplex.progress WHERE origin = '%s' in this region's database, and restart",
+	return fmt.Sprintf("region %s numbers its transactions anew: number %d was made after number %d, which is applied here: its Kafka or the saved position of its capture was lost; mend: make the tables of the two regions equal, DELETE FROM duplex.progress WHERE origin = '%s' in this region's database, and duplex resume",
 		e.Source, e.Seq, e.Applied, e.Source)
 }
 
@@ -148,7 +152,7 @@ func (a *Assembler) Next() (s Status, end *Ending, missing Partition, err error)
 		return Nothing, nil, missing, err
 	}
 	if a.head == len(a.spine) {
-		return Nothing, nil, missing, nil
+		return Nothing, nil, missing, a.spineBroken
 	}
 	end = &a.spine[a.head]
 	s = Ready
@@ -164,9 +168,13 @@ func (a *Assembler) Next() (s Status, end *Ending, missing Partition, err error)
 		if err := a.check(end, p, box); err != nil {
 			return Nothing, nil, missing, err
 		}
-		if int64(box.Len()) < p.Count {
-			s = Waiting
+		if int64(box.Len()) >= p.Count {
+			continue
 		}
+		if box.broken != nil {
+			return Nothing, nil, missing, fmt.Errorf("transaction %d lacks %d of its changes: %w", end.Stamp.Seq, p.Count-int64(box.Len()), box.broken)
+		}
+		s = Waiting
 	}
 	return s, end, missing, nil
 }
@@ -185,8 +193,8 @@ func (a *Assembler) check(end *Ending, p *schemas.PartitionCount, box *Inbox) er
 	// Seqs rise within a partition: the first and the last tell of all.
 	for _, i := range [2]int{0, int(have) - 1} {
 		if got := box.records[box.head+i]; got.Seq != end.Stamp.Seq || got.Origin != end.Stamp.Origin {
-			return a.Gap("transaction %d of %s has %d changes in %s[%d], but change %d there is of transaction %d of %s",
-				end.Stamp.Seq, end.Stamp.Origin, p.Count, p.Topic, p.Partition, i+1, got.Seq, got.Origin)
+			return a.Gap("transaction %d of %s has %d changes in %s[%d], but change %d there, record %[4]s:%[5]d:%[9]d, is of transaction %[7]d of %[8]s",
+				end.Stamp.Seq, end.Stamp.Origin, p.Count, p.Topic, p.Partition, i+1, got.Seq, got.Origin, got.Offset)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package spine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,9 @@ type Consumer struct {
 	// Adrift tells of a partition whether what precedes the first transaction
 	// that comes out may be passed over in it. If nil, it may in none.
 	Adrift func(Partition) bool
+	// Pass tells whether a record is to be passed over since another program wrote
+	// it. If nil, none is.
+	Pass func(*kgo.Record) bool
 	// Left counts the changes left out because of their origin, Queued the
 	// bytes that wait.
 	Left, Queued *atomic.Int64
@@ -180,7 +184,7 @@ func (c *Consumer) Discover(ctx context.Context, p Partition) error {
 // again with the same: what it has sorted already is left alone.
 func (c *Consumer) Accept(ctx context.Context, fetches kgo.Fetches) error {
 	for _, fe := range fetches.Errors() {
-		if err := Failure(c.asm.Source, c.Start, fe); err != nil {
+		if err := Failure(c.asm.Source, c.Start, fe); err != nil && !c.breaks(Partition{fe.Topic, fe.Partition}, err) {
 			return err
 		}
 	}
@@ -197,6 +201,47 @@ func (c *Consumer) Accept(ctx context.Context, fetches kgo.Fetches) error {
 	}
 	return failed
 }
+
+// breaks notes that a partition can't be read any further, if the error is one
+// that stays.
+func (c *Consumer) breaks(p Partition, err error) bool {
+	var gap *GapError
+	box := c.asm.inboxes[p]
+	switch {
+	case !errors.As(err, &gap):
+		return false
+	case p == c.spine:
+		c.asm.spineBroken = cmp.Or(c.asm.spineBroken, err)
+	case box != nil:
+		box.broken = cmp.Or(box.broken, err)
+	}
+	c.Client.PauseFetchPartitions(map[string][]int32{p.Topic: {p.Index}}) // or it would give the error again and again
+	return true
+}
+
+// RecordError says that a record can't be read: another program may have written
+// it.
+type RecordError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Err       error
+}
+
+// Unreadable returns the RecordError of a record.
+func Unreadable(r *kgo.Record, err error) error {
+	return &RecordError{r.Topic, r.Partition, r.Offset, err}
+}
+
+// Error names the record as duplex resume takes it, and the cause.
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("reading record %s:%d:%d: %v", e.Topic, e.Partition, e.Offset, e.Err)
+}
+
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// Permanent tells that waiting doesn't mend it.
+func (e *RecordError) Permanent() bool { return true }
 
 // Failure returns what an error of a fetch of the source's topics means, nil if
 // nothing. start is where the partitions are read from.
@@ -232,16 +277,17 @@ func (c *Consumer) push(ctx context.Context, r *kgo.Record) error {
 		return c.pushEnd(ctx, r)
 	}
 	box := c.asm.inboxes[p]
-	if r.Offset < box.fetched {
-		return nil // accepted already
+	if r.Offset < box.fetched || box.broken != nil {
+		return nil // accepted already, or behind what can't be read
 	}
-	if r.Attrs.IsControl() || r.Value == nil {
+	if r.Attrs.IsControl() || r.Value == nil || c.Pass != nil && c.Pass(r) {
 		box.fetched = r.Offset + 1
 		return nil // a commit marker or a tombstone
 	}
 	name, seq, err := topics.Origin(r)
 	if err != nil {
-		return supervise.Permanent(err)
+		box.broken = Unreadable(r, err)
+		return nil
 	}
 	box.fetched = r.Offset + 1
 	origin := c.region(name)
@@ -269,28 +315,36 @@ func (c *Consumer) region(name []byte) change.Region {
 }
 
 func (c *Consumer) pushEnd(ctx context.Context, r *kgo.Record) error {
-	if r.Offset < c.spineFetched {
-		return nil // accepted already
+	if r.Offset < c.spineFetched || c.asm.spineBroken != nil {
+		return nil // accepted already, or behind what can't be read
 	}
-	if r.Attrs.IsControl() {
+	if r.Attrs.IsControl() || c.Pass != nil && c.Pass(r) {
 		c.spineFetched = r.Offset + 1
 		return nil
 	}
 	id, value, err := schemas.ReadHeader(r.Value)
 	if err != nil {
-		return supervise.Permanent(fmt.Errorf("reading %s@%d: %w", r.Topic, r.Offset, err))
+		c.asm.spineBroken = Unreadable(r, err)
+		return nil
 	}
 	if !c.endOK[id] {
-		if err := c.check(ctx, id); err != nil {
+		err := c.check(ctx, id)
+		if supervise.IsPermanent(err) {
+			c.asm.spineBroken = Unreadable(r, err)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		c.endOK[id] = true
 	}
-	c.spineFetched = r.Offset + 1
-	c.asm.spine = append(c.asm.spine, Ending{offset: r.Offset, Cascades: topics.Cascade(r) != nil})
-	if err := c.ends.Read(value, &c.asm.spine[len(c.asm.spine)-1].End); err != nil {
-		return supervise.Permanent(fmt.Errorf("reading %s@%d: %w", r.Topic, r.Offset, err))
+	end := Ending{offset: r.Offset, Cascades: topics.Cascade(r) != nil}
+	if err := c.ends.Read(value, &end.End); err != nil {
+		c.asm.spineBroken = Unreadable(r, err)
+		return nil
 	}
+	c.spineFetched = r.Offset + 1
+	c.asm.spine = append(c.asm.spine, end)
 	return nil
 }
 
@@ -316,7 +370,7 @@ func (c *Consumer) Resume() {
 	limit, queued := c.share()/2, int64(0)
 	for p, box := range c.asm.inboxes {
 		queued += box.bytes
-		if box.full && box.bytes <= limit {
+		if box.full && box.broken == nil && box.bytes <= limit {
 			box.full = false
 			c.Client.ResumeFetchPartitions(map[string][]int32{p.Topic: {p.Index}})
 		}

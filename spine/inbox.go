@@ -41,7 +41,13 @@ type Inbox struct {
 	// adrift is set until the first transaction is found in a partition that
 	// is read from somewhere before it: what precedes it is passed over.
 	adrift bool
+	// broken tells why what follows the records here can't be read. Those here
+	// still can: who reads stops at exactly the transaction that lacks something.
+	broken error
 }
+
+// Broken tells why nothing more will come, nil if more may.
+func (b *Inbox) Broken() error { return b.broken }
 
 // Len returns how many records wait.
 func (b *Inbox) Len() int { return len(b.records) - b.head }

@@ -60,6 +60,8 @@ const (
 type Service struct {
 	log *slog.Logger
 
+	resumed chan struct{} // receives when an operator wants a stopped service to go on
+
 	mu    sync.Mutex
 	state State
 	since time.Time
@@ -69,7 +71,7 @@ type Service struct {
 
 // New makes a service in state starting.
 func New(log *slog.Logger) *Service {
-	return &Service{log: log, state: Starting, since: time.Now()}
+	return &Service{log: log, resumed: make(chan struct{}, 1), state: Starting, since: time.Now()}
 }
 
 // Status is what a service says of itself.
@@ -146,6 +148,31 @@ func (s *Service) Run(ctx context.Context, session func(context.Context) error) 
 		}
 		delay = min(2*delay, lastDelay)
 	}
+}
+
+// Keep is Run, again each time that Resume asks for it, until ctx ends.
+func (s *Service) Keep(ctx context.Context, session func(context.Context) error) {
+	for s.Run(ctx, session) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.resumed:
+		}
+	}
+}
+
+// Resume has a service that is stopped go on, and reports whether it was.
+func (s *Service) Resume() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != Stopped {
+		return false
+	}
+	s.set(Starting, nil)
+	s.tries = 0
+	s.resumed <- struct{}{} // has room: nobody else may before it has stopped again
+	s.log.Info("resumed")
+	return true
 }
 
 // fail records the end of a session and reports whether it had been streaming

@@ -156,3 +156,38 @@ func TestSince(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// What has stopped goes on when it is resumed, and only then; what hasn't can't be.
+func TestResume(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := New(quiet())
+	if s.Resume() {
+		t.Error("one that hasn't stopped was resumed")
+	}
+	done, began := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Keep(ctx, func(ctx context.Context) error {
+			began <- struct{}{}
+			return Permanent(errors.New("a gap"))
+		})
+	}()
+	for range 3 {
+		<-began
+		for s.Status().State != Stopped {
+			time.Sleep(time.Millisecond)
+		}
+		select {
+		case <-began:
+			t.Fatal("it went on by itself")
+		default:
+		}
+		if !s.Resume() || s.Resume() {
+			t.Error("one that has stopped is resumed once")
+		}
+	}
+	<-began
+	cancel()
+	<-done
+}

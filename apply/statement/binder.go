@@ -315,7 +315,8 @@ func (b *Binder) appendRow(dst, row []byte, wide *[]WideValue) ([]byte, error) {
 			next, err = c.field.SkipValue(row, next)
 		case c.generated:
 		case null && !c.nullable:
-			err = errors.New("the value is NULL and the column is NOT NULL here")
+			t := &b.table.Columns[b.table.Column(c.name)]
+			err = fmt.Errorf("the value is NULL and the column is NOT NULL here; mend: ALTER TABLE %s MODIFY COLUMN %s %s NULL", qualified(b.table), c.quoted, nativeName(t))
 		case null:
 			dst, comma = append(append(dst, comma), "NULL"...), ','
 		case c.invalid && next < len(row) && row[next] == 0:

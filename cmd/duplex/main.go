@@ -33,6 +33,7 @@ type commands struct {
 	Apply   applyCommand   `cmd:"" help:"Only the apply of a region."`
 	Check   checkCommand   `cmd:"" help:"Check every precondition of both sides; print the statement that mends each."`
 	Status  statusCommand  `cmd:"" help:"Show each stream: state, lag, rows, position, what stopped it and how to go on."`
+	Resume  resumeCommand  `cmd:"" help:"Have services that have stopped go on, once their cause is mended."`
 	Demo    demoCommand    `cmd:"" help:"Two regions, both writing, kept equal, shown live."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
