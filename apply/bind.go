@@ -31,16 +31,19 @@ type boundTable struct {
 	looseUnique bool
 	// keyID is the registry's id of the key's schema.
 	keyID int
+	// watched is the table of the target.
+	watched *watched
 	// unordered tells why the table can't be applied with ordering key.
 	unordered error
 }
 
 // binders binds table versions when their first record comes. It lives as
-// long as a session, so a table altered in the target is looked at anew after
-// any failure.
+// long as a session, which begins anew when watch finds a table altered in the
+// target.
 type binders struct {
 	mu       sync.Mutex // of bound
 	db       *sql.DB
+	watch    *watch
 	registry *schemas.Registry // of the source region
 	dialect  statement.Dialect
 	bound    map[bindKey]*boundTable
@@ -103,10 +106,11 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 	}
 	full := db + "." + table
 	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, seed: xxhash.Sum64String(full), keyID: name.keyID}
-	target, err := b.target(ctx, db, table)
+	target, watched, err := b.target(ctx, db, table)
 	if err != nil {
 		return nil, t.failure(err)
 	}
+	t.watched = watched
 	if t.binder, err = statement.Compile(envelope.Value, key, target, b.dialect); err != nil {
 		return nil, t.failure(supervise.Permanent(err))
 	}
@@ -140,15 +144,19 @@ func (b *binders) schemas(ctx context.Context, name bindKey) (*schemas.EnvelopeR
 	return envelope, key, nil
 }
 
-// target returns the target's table of that name.
-func (b *binders) target(ctx context.Context, db, table string) (*schemas.Table, error) {
+// target returns the target's table of that name, which is watched from now on.
+func (b *binders) target(ctx context.Context, db, table string) (*schemas.Table, *watched, error) {
+	watched, err := b.watch.add(ctx, mysql.TableName{DB: db, Table: table})
+	if err != nil {
+		return nil, nil, err
+	}
 	found, err := mysql.LoadTables(ctx, b.db, func(d, t string) bool { return d == db && t == table })
 	if err != nil {
-		return nil, classify(err)
+		return nil, nil, classify(err)
 	}
 	if len(found) == 0 {
-		return nil, supervise.Permanent(fmt.Errorf("table %s.%s is not in the target; mend: create it as SHOW CREATE TABLE %s in the source region shows, or GRANT SELECT, INSERT, UPDATE, DELETE on it if it is there, then duplex resume",
+		return nil, nil, supervise.Permanent(fmt.Errorf("table %s.%s is not in the target; mend: create it as SHOW CREATE TABLE %s in the source region shows, or GRANT SELECT, INSERT, UPDATE, DELETE on it if it is there, then duplex resume",
 			db, table, strings.Join([]string{mysql.QuoteIdent(db), mysql.QuoteIdent(table)}, ".")))
 	}
-	return found[0], nil
+	return found[0], watched, nil
 }

@@ -265,9 +265,10 @@ func (b *binders) kinOf(ctx context.Context, t *boundTable, keys []byte) (*kin, 
 		if !b.wanted(db, table) {
 			return nil, supervise.Permanent(fmt.Errorf("the source's server changed rows of table %s.%s along with one of %s, by a foreign key, and didn't log it; mend: include %[1]s.%[2]s in this task, make it equal in the two regions, and restart", db, table, t.name))
 		}
-		return b.target(ctx, db, table)
+		target, _, err := b.target(ctx, db, table)
+		return target, err
 	}
-	root, err := b.target(ctx, t.db, t.table)
+	root, _, err := b.target(ctx, t.db, t.table)
 	if err != nil {
 		return nil, err
 	}

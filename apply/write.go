@@ -95,6 +95,9 @@ func (w *writer) tables(ctx context.Context, tables []*tableRows) error {
 		if err := w.rows(ctx, t); err != nil {
 			return t.table.failure(err)
 		}
+		if w := t.table.watched; w != nil {
+			w.wrote.Store(true)
+		}
 	}
 	return nil
 }

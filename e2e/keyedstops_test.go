@@ -88,7 +88,7 @@ func TestKeyOrderStops(t *testing.T) {
 	k.insert("short")
 	k.insert("much too long")
 	k.west.Start()
-	waitState(t, k.west, supervise.Stopped, "writing transaction 4 to table shop.a: MySQL error 1406")
+	waitState(t, k.west, supervise.Stopped, "writing transaction 4 to table shop.a (key `id`): MySQL error 1406")
 	mustExec(t, p.west.mysql.DB(), "ALTER TABLE shop.a MODIFY v VARCHAR(20), ADD CHECK (v <> 'bad')")
 	k.again()
 	k.equal()
@@ -99,7 +99,7 @@ func TestKeyOrderStops(t *testing.T) {
 		k.updates++
 	}
 	k.west.Start()
-	waitState(t, k.west, supervise.Stopped, "writing transaction 7 to table shop.a: MySQL error 3819")
+	waitState(t, k.west, supervise.Stopped, "writing transaction 7 to table shop.a (key `id`): MySQL error 3819")
 	if err := k.has("v = 'better'", 1); err != nil {
 		t.Error(err)
 	}
