@@ -31,7 +31,7 @@ func chooseApply(names []string) ([]measurement, error) {
 			return race.run(ctx)
 		}})
 	}
-	for _, m := range []measurement{{"sink", measureSink}, {"pair", measurePair}} {
+	for _, m := range []measurement{{"sink", measureSink}, {"pair", measurePair}, {"key", measureKey}} {
 		if race.durability == strict && (len(names) == 0 || slices.Contains(names, m.name)) {
 			chosen = append(chosen, m)
 			known++
@@ -63,6 +63,9 @@ func (r *rig) apply(ctx context.Context, name string, rows int64, to report, oth
 	}
 	err = r.applying(ctx, func(p *service) (err error) {
 		l := lap{name + ".duplex", map[string]int{"duplex": p.cmd.Process.Pid, "mysql": r.west.mysql.PID(), "kafka": r.kafka.PID(0)}}
+		if err := p.begun(ctx); err != nil {
+			return err
+		}
 		result, err = r.measure(l, to, func() (pace, error) { return p.work(ctx, rows, appliedRows) })
 		return err
 	})

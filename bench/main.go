@@ -9,7 +9,8 @@
 // Parts are lag, capture and apply; without one, all are measured. apply is made of
 // the workloads that are measured against MySQL's own replica (txn1, txn10,
 // txn100, txn1000, inserts, oltp, hot), of Debezium's JDBC sink beside it (sink),
-// and of capture and apply together (pair): name those that you want alone, and
+// of capture and apply together (pair), and of ordering key beside ordering
+// transaction (key): name those that you want alone, and
 // relaxed before workloads if servers shall not flush at every commit:
 //
 //	go run ./bench apply txn100
@@ -30,7 +31,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot|sink|pair]..."
+const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot|sink|pair|key]..."
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
