@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"duplex/tasks"
 	"duplex/topics"
 )
 
@@ -80,14 +81,16 @@ func TestWideRefused(t *testing.T) {
 // memory (promise 7).
 func TestWideRows(t *testing.T) {
 	if soak() {
-		onEveryPair(t, testWideRows)
+		onEveryPair(t, func(t *testing.T, e engines) { testWideRows(t, e, tasks.OrderingTransaction) })
+		testWideRows(t, mysqlPair, tasks.OrderingKey)
 		return
 	}
-	testWideRows(t, mysqlPair)
+	testWideRows(t, mysqlPair, tasks.OrderingTransaction)
 }
 
-func testWideRows(t *testing.T, e engines) {
+func testWideRows(t *testing.T, e engines, ordering string) {
 	p := newPairOf(t, e, "wide", nil)
+	p.writeTask("tables: {include: ['shop.*']}", "apply: {ordering: "+ordering+"}")
 	for _, s := range p.sides() {
 		if s.mysql.IsMariaDB() {
 			setGlobal(p, s, "max_allowed_packet", "67108864", "16777216")
