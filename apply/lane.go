@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"duplex/apply/statement"
+	"duplex/internal/failpoint"
 	"duplex/mysql"
 	"duplex/schemas"
 	"duplex/supervise"
@@ -381,6 +382,7 @@ func (l *lane) try(ctx context.Context, b *batch, moves []move) error {
 	if n, err := result.RowsAffected(); err != nil || n != int64(len(moves)) {
 		return errMoved
 	}
+	failpoint.Hit("apply.moved")
 	if err := l.w.tables(ctx, b.tables); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"duplex/internal/failpoint"
 	"duplex/spine"
 	"duplex/supervise"
 
@@ -400,6 +401,7 @@ func (s *share) noteCommitted(now map[spine.Partition]note, answer *kmsg.OffsetC
 	if err != nil {
 		return fmt.Errorf("committing offsets of group %s: %w", s.group(), err)
 	}
+	failpoint.Hit("apply.offsets")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, topic := range answer.Topics {

@@ -9,16 +9,24 @@ import (
 
 // TestFailpoints kills each service with SIGKILL at each named point of its
 // path, in both regions, the first time that it comes there and later ones.
-func TestFailpoints(t *testing.T) { onEveryPair(t, testFailpoints) }
-
-func testFailpoints(t *testing.T, e engines) {
-	p := newPairOf(t, e, "points", nil)
-	l := newLoad(p, 5)
-	l.pace = 30 * time.Millisecond
-	points := map[string][]string{
-		"capture": {"capture.produced", "capture.before-commit", "capture.after-commit"},
-		"apply":   {"apply.marked", "apply.before-commit", "apply.after-commit", "apply.offsets"},
+func TestFailpoints(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, e engines) {
+		p := newPairOf(t, e, "points", nil)
+		testFailpoints(t, e, p, newLoad(p, 5), map[string][]string{
+			"capture": {"capture.produced", "capture.before-commit", "capture.after-commit"},
+			"apply":   {"apply.marked", "apply.before-commit", "apply.after-commit", "apply.offsets"},
+		})
+	})
+	if soak() { // each death is noticed by the consumer group after 6 s
+		onEveryPair(t, func(t *testing.T, e engines) {
+			p, l := newKeyed(t, e, "keypoints")
+			testFailpoints(t, e, p, l, map[string][]string{"apply": {"apply.marked", "apply.moved", "apply.before-commit", "apply.after-commit", "apply.offsets"}})
+		})
 	}
+}
+
+func testFailpoints(t *testing.T, e engines, p *pair, l *load, points map[string][]string) {
+	l.pace = 30 * time.Millisecond
 	var all []*Process
 	for _, command := range []string{"capture", "apply"} {
 		all = append(all, p.start(command)...) // captures first: apply waits for its own
@@ -70,7 +78,6 @@ func dieAt(t *testing.T, process *Process, point string, n int) {
 		}
 	case <-time.After(limit):
 		t.Errorf("%s has not come to failpoint %s within %s: %s", process.Name, failpoint, limit, process.LogTail(5))
-		return
 	}
 	process.Start()
 	for deadline := time.Now().Add(startLimit); process.Streaming() != nil; time.Sleep(20 * time.Millisecond) {
