@@ -63,7 +63,7 @@ func (w *world) lock(r *region, j *job, source int) {
 func (w *world) hold(r *region, it *item, source int) {
 	at := &r.rows[it.key]
 	at.latched = uint8(source) + 1
-	if it.absent = at.image == 0; !it.absent {
+	if it.absent = at.image == 0; !it.absent || w.careful {
 		at.held = uint8(source) + 1
 	}
 }
@@ -106,9 +106,7 @@ func (w *world) resume(r *region, source int) {
 		it := &j.items[i]
 		at := &r.rows[it.key]
 		it.tailed = !it.absent || at.image == 0
-		if it.absent = at.image == 0; !it.absent {
-			at.held = uint8(source) + 1
-		}
+		w.hold(r, it, source)
 	}
 	if source == int(r.id) {
 		w.decideRepair(r)
@@ -117,12 +115,12 @@ func (w *world) resume(r *region, source int) {
 	w.decide(r, j, source)
 }
 
-// commit writes what was decided, with its marker.
-func (w *world) commit(r *region, source int) {
-	j := r.jobOf(source)
-	t := txn{marked: true, origin: uint8(source), seq: j.seq, hlc: j.hlc}
-	out := txn{outbox: true, commit: time.UnixMilli(int64(r.clock))}
-	marker, refused := false, false
+// outcome makes the transactions that write what was decided: the marked one,
+// and that of the deletions to publish. written tells whether there is anything to
+// write, refused that a row is there which was absent.
+func (w *world) outcome(r *region, j *job, source int) (marked, out txn, written, refused bool) {
+	marked = txn{marked: true, origin: uint8(source), seq: j.seq, hlc: j.hlc}
+	out = txn{outbox: true, commit: time.UnixMilli(int64(r.clock))}
 	for _, it := range j.items[:j.n] {
 		at := &r.rows[it.key]
 		switch {
@@ -134,7 +132,7 @@ func (w *world) commit(r *region, source int) {
 				continue
 			}
 		case it.verdict == converge.Mark:
-			marker = marker || w.broken != noMarker
+			written = written || w.broken != noMarker
 			continue
 		case it.verdict == converge.Skip:
 			continue
@@ -145,9 +143,16 @@ func (w *world) commit(r *region, source int) {
 		case it.verdict == converge.Heal:
 			w.heals++
 		}
-		t.rows[t.n] = rowChange{key: it.key, before: at.image, after: w.afterOf(&it)}
-		t.n++
+		marked.rows[marked.n] = rowChange{key: it.key, before: at.image, after: w.afterOf(&it)}
+		marked.n++
 	}
+	return marked, out, written || marked.n > 0 || out.n > 0, refused
+}
+
+// commit writes what was decided, with its marker.
+func (w *world) commit(r *region, source int) {
+	j := r.jobOf(source)
+	t, out, written, refused := w.outcome(r, j, source)
 	if refused || w.clashes(r, &t) {
 		w.again++
 		w.logf("%s of %s: the server refuses a duplicate key", r.name, names[source])
@@ -159,18 +164,15 @@ func (w *world) commit(r *region, source int) {
 		r.binlog = append(r.binlog, out)
 		w.logf("%s publishes the deletion of %s, at %d", r.name, out.text(), len(r.binlog))
 	}
-	if t.n > 0 || marker || out.n > 0 {
-		for i, c := range t.rows[:t.n] {
-			r.rows[c.key].image = c.after
-			it := j.item(t.rows[i].key)
-			r.rows[c.key].basedOn(it.writes())
-		}
+	for _, c := range t.rows[:t.n] {
+		r.rows[c.key].image = c.after
+		r.rows[c.key].basedOn(j.item(c.key).writes())
+	}
+	if written {
 		w.append(r, &t, source)
 	}
 	for _, it := range j.items[:j.n] {
 		w.judge(r, it.key, it.stamp)
-	}
-	for _, it := range j.items[:j.n] {
 		at := &r.rows[it.key]
 		at.held = 0
 		if it.verdict == converge.Mark && at.image == it.after && at.by.Compare(it.write.Version) < 0 {

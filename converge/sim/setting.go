@@ -13,7 +13,7 @@ type setting struct {
 	policy               policy
 	replay               bool
 	evict                bool
-	careful              bool // no before-image test: every change waits for the tail
+	careful              bool // every change waits for the tail, and absent rows can be locked
 	broken               rule
 }
 
