@@ -162,7 +162,9 @@ func (w *world) commit(r *region, source int) {
 	}
 	if out.n > 0 && w.broken != noPublishing {
 		r.binlog = append(r.binlog, out)
-		w.logf("%s publishes the deletion of %s, at %d", r.name, out.text(), len(r.binlog))
+		if w.trace != nil {
+			w.logf("%s publishes the deletion of %s, at %d", r.name, out.text(), len(r.binlog))
+		}
 	}
 	for _, c := range t.rows[:t.n] {
 		r.rows[c.key].image = c.after
@@ -212,7 +214,9 @@ func (w *world) append(r *region, t *txn, source int) {
 		t.seq = r.durable[source]
 	}
 	r.binlog = append(r.binlog, *t)
-	w.logf("%s applies %s, at %d, marker %s %d %v", r.name, t.text(), len(r.binlog), names[t.origin], t.seq, t.hlc)
+	if w.trace != nil {
+		w.logf("%s applies %s, at %d, marker %s %d %v", r.name, t.text(), len(r.binlog), names[t.origin], t.seq, t.hlc)
+	}
 }
 
 // note tells the index what was decided, and goes on behind the batch.

@@ -165,6 +165,7 @@ func newWorld(s setting, pick chooser) *world {
 		r := &w.regions[i]
 		r.id, r.name = uint8(i), names[i]
 		r.stamper.Region = r.name
+		r.binlog = make([]txn, 0, 4*s.writes)
 		r.clock = 1000
 		if s.skew > 0 {
 			r.clock += w.pick.intn(s.skew)

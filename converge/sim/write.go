@@ -33,7 +33,9 @@ func (w *world) commitLocal(r *region, t txn) {
 	}
 	w.written++
 	r.binlog = append(r.binlog, t)
-	w.logf("%s writes %s, at %d", r.name, t.text(), len(r.binlog))
+	if w.trace != nil {
+		w.logf("%s writes %s, at %d", r.name, t.text(), len(r.binlog))
+	}
 }
 
 // change adds a row to a transaction.
