@@ -24,8 +24,8 @@ func batchError(b *batch, err error) error {
 	return &batchFailure{b.seq - change.Seq(len(b.commits)) + 1, b.seq, len(b.commits), err}
 }
 
-// Error names the transactions, the table, its key columns and the cause, never a
-// value.
+// Error names the transactions, the table, its key columns, the cause and the mend,
+// never a value.
 func (f *batchFailure) Error() string {
 	what := fmt.Sprintf("writing transaction %d", f.last)
 	if f.transactions > 1 {
@@ -35,14 +35,19 @@ func (f *batchFailure) Error() string {
 	if errors.As(f.err, &table) {
 		what += " to " + table.where()
 	}
-	var server mysql.Fault
-	if server = mysql.Classify(f.err); server.Number != 0 {
-		return what + ": " + server.Error()
+	server := mysql.Classify(f.err)
+	switch {
+	case server.Number != 0:
+		what += ": " + server.Error()
+	case table != nil:
+		what += ": " + table.err.Error()
+	default:
+		what += ": " + f.err.Error()
 	}
-	if table != nil {
-		return what + ": " + table.err.Error()
+	if table != nil && server.Class == mysql.Stop && !strings.Contains(what, "mend:") {
+		what += "; mend: make the table as SHOW CREATE TABLE shows it in the source region, with its triggers, then duplex resume"
 	}
-	return what + ": " + f.err.Error()
+	return what
 }
 
 func (f *batchFailure) Unwrap() error { return f.err }

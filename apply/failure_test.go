@@ -69,7 +69,7 @@ func TestBatchFailureSaysWhere(t *testing.T) {
 		want []string
 	}{
 		{1, []string{"transaction 10 ", "shop.customer", "1062"}},
-		{4, []string{"transactions 7 to 10 ", "shop.customer", "1062"}},
+		{4, []string{"transactions 7 to 10 ", "shop.customer (key `id`)", "1062", "mend: look in this region"}},
 	} {
 		got := batchError(&batch{seq: 10, commits: make([]int64, tt.n)}, err).Error()
 		for _, w := range tt.want {
@@ -77,6 +77,10 @@ func TestBatchFailureSaysWhere(t *testing.T) {
 				t.Errorf("of %d transactions: %q lacks %q", tt.n, got, w)
 			}
 		}
+	}
+	unknown := batchError(&batch{seq: 10, commits: make([]int64, 1)}, &tableError{"shop.customer", []string{"id"}, &mysql.MySQLError{Number: 9999, Message: "something new"}})
+	if !strings.Contains(unknown.Error(), "mend: make the table as") {
+		t.Errorf("%q tells no mend", unknown)
 	}
 	var f *batchFailure
 	if !errors.As(batchError(&batch{seq: 10, commits: make([]int64, 4)}, err), &f) || f.first != change.Seq(7) {

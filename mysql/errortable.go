@@ -66,16 +66,16 @@ var serverErrors = map[uint16]serverError{
 	4031: {name: "ER_CLIENT_INTERACTION_TIMEOUT", class: Reconnect, why: "the server closed the idle connection"},
 
 	// Keys and constraints.
-	1022: {name: "ER_DUP_KEY", class: Stop, detail: afterKey, why: "a unique key already holds this value"},
+	1022: {name: "ER_DUP_KEY", class: Stop, detail: afterKey, why: "a unique key already holds this value", hint: duplicateHint},
 	1062: {name: "ER_DUP_ENTRY", class: Stop, detail: afterKey, why: "a unique key already holds this value", hint: duplicateHint},
 	1586: {name: "ER_DUP_ENTRY_WITH_KEY_NAME", class: Stop, detail: afterKey, why: "a unique key already holds this value", hint: duplicateHint},
-	1216: {name: "ER_NO_REFERENCED_ROW", class: Stop, why: "a foreign key: the parent row is missing"},
-	1217: {name: "ER_ROW_IS_REFERENCED", class: Stop, why: "a foreign key: other rows still refer to the row"},
-	1451: {name: "ER_ROW_IS_REFERENCED_2", class: Stop, why: "a foreign key: other rows still refer to the row"},
-	1452: {name: "ER_NO_REFERENCED_ROW_2", class: Stop, why: "a foreign key: the parent row is missing"},
+	1216: {name: "ER_NO_REFERENCED_ROW", class: Stop, why: "a foreign key: the parent row is missing", hint: "insert the parent row as the other side has it, or make the foreign keys of both sides equal"},
+	1217: {name: "ER_ROW_IS_REFERENCED", class: Stop, why: "a foreign key: other rows still refer to the row", hint: "delete or change those rows if the other side lacks them, or make the foreign keys of both sides equal"},
+	1451: {name: "ER_ROW_IS_REFERENCED_2", class: Stop, why: "a foreign key: other rows still refer to the row", hint: "delete or change those rows if the other side lacks them, or make the foreign keys of both sides equal"},
+	1452: {name: "ER_NO_REFERENCED_ROW_2", class: Stop, why: "a foreign key: the parent row is missing", hint: "insert the parent row as the other side has it, or make the foreign keys of both sides equal"},
 	3819: {name: "ER_CHECK_CONSTRAINT_VIOLATED", class: Stop, why: "a CHECK constraint of this table refuses the row", hint: "make the constraints of both sides equal"},
 	4025: {name: "ER_CONSTRAINT_FAILED", class: Stop, why: "a CHECK constraint of this table refuses the row", hint: "make the constraints of both sides equal"},
-	1442: {name: "ER_CANT_UPDATE_USED_TABLE_IN_SF_OR_TRG", class: Stop, why: "a trigger writes to the table it belongs to"},
+	1442: {name: "ER_CANT_UPDATE_USED_TABLE_IN_SF_OR_TRG", class: Stop, why: "a trigger writes to the table it belongs to", hint: "let the trigger do nothing where @duplex_apply is 1"},
 	1644: {name: "ER_SIGNAL_EXCEPTION", class: Stop, detail: masked, why: "a trigger of the table raised an error", hint: "let the trigger do nothing where @duplex_apply is 1"},
 
 	// The value doesn't fit the column: the tables of the two sides differ.
@@ -102,10 +102,10 @@ var serverErrors = map[uint16]serverError{
 	1049: {name: "ER_BAD_DB_ERROR", class: Stop, why: "the database is missing", hint: "create it as on the other side"},
 	1054: {name: "ER_BAD_FIELD_ERROR", class: Stop, why: "the column is missing", hint: "ALTER TABLE … ADD COLUMN as on the other side"},
 	1146: {name: "ER_NO_SUCH_TABLE", class: Stop, why: "the table is missing", hint: "create it as on the other side"},
-	1305: {name: "ER_SP_DOES_NOT_EXIST", class: Stop, why: "a function or procedure is missing"},
+	1305: {name: "ER_SP_DOES_NOT_EXIST", class: Stop, why: "a function or procedure is missing", hint: "create it as on the other side"},
 	1932: {name: "ER_NO_SUCH_TABLE_IN_ENGINE", class: Stop, why: "the storage engine lacks the table that the server knows", hint: "see the server's error log, and create the table anew"},
 	1356: {name: "ER_VIEW_INVALID", class: Stop, why: "the view refers to something that is missing"},
-	1449: {name: "ER_NO_SUCH_USER", class: Stop, why: "the definer of a trigger or view is missing"},
+	1449: {name: "ER_NO_SUCH_USER", class: Stop, why: "the definer of a trigger or view is missing", hint: "create that account, or create the trigger anew with another DEFINER"},
 
 	// Privileges and log-in.
 	1044: {name: "ER_DBACCESS_DENIED_ERROR", class: Stop, why: "the account lacks a privilege"},
@@ -124,7 +124,7 @@ var serverErrors = map[uint16]serverError{
 	3159: {name: "ER_SECURE_TRANSPORT_REQUIRED", class: Stop, why: "the server takes only encrypted connections", hint: "set mysql.tls: verify-full"},
 
 	// Limits and settings of the server.
-	1118: {name: "ER_TOO_BIG_ROWSIZE", class: Stop, why: "the row is too large for the table's row format"},
+	1118: {name: "ER_TOO_BIG_ROWSIZE", class: Stop, why: "the row is too large for the table's row format", hint: "make the table's ROW_FORMAT equal on both sides"},
 	1153: {name: "ER_NET_PACKET_TOO_LARGE", class: Stop, why: "the statement is larger than max_allowed_packet", hint: "SET PERSIST max_allowed_packet=1073741824 on this server, then duplex resume"},
 	1193: {name: "ER_UNKNOWN_SYSTEM_VARIABLE", class: Stop, why: "the server lacks a setting that duplex sets", hint: "MySQL 8.0.1 or MariaDB 10.11 and later are supported"},
 	1197: {name: "ER_TRANS_CACHE_FULL", class: Stop, why: "the transaction is larger than max_binlog_cache_size", hint: "SET PERSIST max_binlog_cache_size=<more>"},
