@@ -44,7 +44,7 @@ func badRows() []badRow {
 		{name: "column missing in the target", east: "v INT, more INT", west: "v INT, more INT", altered: "DROP COLUMN more", good: "1, 1", bad: "2, 2",
 			want: []string{"`more`", "is missing", "ADD COLUMN"}, mend: "ALTER TABLE %s ADD COLUMN more INT", behind: true},
 		{name: "table dropped", east: "v INT", west: "v INT", altered: "drop", good: "1", bad: "2",
-			want: []string{"is not in the target", "SHOW CREATE TABLE"}, mend: "CREATE TABLE %s (kind INT, id INT, v INT, PRIMARY KEY (kind, id))"},
+			want: []string{"is not in the target|1146", "SHOW CREATE TABLE|create it as on the other side"}, mend: "CREATE TABLE %s (kind INT, id INT, v INT, PRIMARY KEY (kind, id))"},
 	}
 }
 
