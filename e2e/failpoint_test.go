@@ -78,6 +78,7 @@ func dieAt(t *testing.T, process *Process, point string, n int) {
 		}
 	case <-time.After(limit):
 		t.Errorf("%s has not come to failpoint %s within %s: %s", process.Name, failpoint, limit, process.LogTail(5))
+		return
 	}
 	process.Start()
 	for deadline := time.Now().Add(startLimit); process.Streaming() != nil; time.Sleep(20 * time.Millisecond) {
