@@ -219,30 +219,6 @@ func (c *Consumer) breaks(p Partition, err error) bool {
 	return true
 }
 
-// RecordError says that a record can't be read: another program may have written
-// it.
-type RecordError struct {
-	Topic     string
-	Partition int32
-	Offset    int64
-	Err       error
-}
-
-// Unreadable returns the RecordError of a record.
-func Unreadable(r *kgo.Record, err error) error {
-	return &RecordError{r.Topic, r.Partition, r.Offset, err}
-}
-
-// Error names the record as duplex resume takes it, and the cause.
-func (e *RecordError) Error() string {
-	return fmt.Sprintf("reading record %s:%d:%d: %v", e.Topic, e.Partition, e.Offset, e.Err)
-}
-
-func (e *RecordError) Unwrap() error { return e.Err }
-
-// Permanent tells that waiting doesn't mend it.
-func (e *RecordError) Permanent() bool { return true }
-
 // Failure returns what an error of a fetch of the source's topics means, nil if
 // nothing. start is where the partitions are read from.
 func Failure(source change.Region, start Offsets, fe kgo.FetchError) error {
