@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"capture":         {"capture/binlog", "change", "config", "internal/clock", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "topics"},
 	"apply/statement": {"schemas"},
 	"spine":           {"change", "config", "internal/failpoint", "schemas", "supervise", "topics"},
-	"apply":           {"apply/statement", "change", "config", "internal/clock", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
+	"apply":           {"apply/statement", "change", "config", "converge", "internal/clock", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
 	"feed":            {"change", "config", "schemas", "spine", "supervise", "tasks", "topics"},
 	"region":          {"apply", "capture", "change", "config", "console", "embedded", "supervise", "tasks"},
 }

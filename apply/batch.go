@@ -26,7 +26,8 @@ type batch struct {
 	commits []int64    // commit time of each transaction, Unix µs
 	changes int64
 	bytes   int64
-	offsets spine.Offsets // to commit once it is written
+	offsets spine.Offsets  // to commit once it is written
+	stamps  []change.Stamp // what is decided once it is written
 	scratch []byte
 	done    chan struct{}   // closed when it is committed
 	after   <-chan struct{} // closed when the batch before is
@@ -38,8 +39,9 @@ func newBatch() *batch {
 }
 
 // add merges one change into the batch.
-func (b *batch) add(t *boundTable, key, before, after []byte) error {
+func (b *batch) add(t *boundTable, key, before, after []byte, made made) error {
 	r, fresh := b.merge(t, key, before, after)
+	r.made = made
 	if fresh {
 		var err error
 		if b.scratch, err = t.binder.AppendConflictKey(b.scratch[:0], key); err != nil {

@@ -143,7 +143,7 @@ func TestBatchEqualsItsChanges(t *testing.T) {
 				first.set(table.name, key, append([]byte{}, before...))
 			}
 			// The image before is of this version only if the version wrote it.
-			if err := b.add(table, key, fit(before, key, more[v]), after); err != nil {
+			if err := b.add(table, key, fit(before, key, more[v]), after, made{}); err != nil {
 				t.Fatal(err)
 			}
 			want.set(table.name, key, after)
@@ -241,7 +241,7 @@ func TestBatchLocks(t *testing.T) {
 			var sets [2]*batch
 			for i, c := range []one{tt.x, tt.y} {
 				sets[i] = newBatch()
-				if err := sets[i].add(c.table, c.key, c.before, c.after); err != nil {
+				if err := sets[i].add(c.table, c.key, c.before, c.after, made{}); err != nil {
 					t.Fatal(err)
 				}
 			}

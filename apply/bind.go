@@ -29,6 +29,8 @@ type boundTable struct {
 	// looseUnique is set if a unique key has a part that the binder doesn't
 	// see: a prefix, an expression, a column that the source lacks.
 	looseUnique bool
+	// tracked is set if versions can tell its rows apart.
+	tracked bool
 	// keyID is the registry's id of the key's schema.
 	keyID int
 	// watched is the table of the target.
@@ -114,6 +116,7 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 	if t.binder, err = statement.Compile(envelope.Value, key, target, b.dialect); err != nil {
 		return nil, t.failure(supervise.Permanent(err))
 	}
+	t.tracked = t.binder.Identity()
 	if why := statement.KeyOrder(target); len(why) > 0 {
 		t.unordered = why[0]
 	}

@@ -17,6 +17,8 @@ type checkpoint struct {
 	// last that is in the target's duplex.progress. What lies between had
 	// nothing for this task.
 	seq, written change.Seq
+	// local is the region's last transaction that all after it has seen.
+	local change.Seq
 }
 
 // metadata is the form of the spine's: seq and written.

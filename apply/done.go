@@ -17,13 +17,17 @@ func (s *session) note() {
 		s.mu.Lock()
 		s.done.offsets, s.done.seq = s.in.Taken(), s.asm.Applied
 		s.mu.Unlock()
+		if s.versions != nil && len(s.stamps) > 0 {
+			s.versions.passed(s.stamps)
+			s.stamps = s.stamps[:0]
+		}
 	}
 }
 
 // written records a batch that is committed.
 func (s *session) written(b *batch) {
 	s.mu.Lock()
-	s.done.written = b.seq
+	s.done.written, s.writtenAt = b.seq, time.Now()
 	if b.offsets != nil {
 		s.done.offsets, s.done.seq = b.offsets, b.seq
 	}
@@ -60,10 +64,14 @@ func (s *session) save(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-			err := save(ctx, s.saver, s.position())
+			s.advance()
+			err := s.saveSettled(ctx)
 			var reset *spine.ResetError
 			switch {
-			case errors.As(err, &reset), supervise.IsPermanent(err):
+			case errors.As(err, &reset):
+				s.resets <- err // has room
+				return nil
+			case supervise.IsPermanent(err):
 				return err
 			case err != nil && ctx.Err() == nil:
 				// The offsets are a hint, but that Kafka can't be reached must

@@ -22,6 +22,7 @@ type large struct {
 	changes, bytes int64
 	// reading is set while what fails is Kafka's or the registry's trouble.
 	reading bool
+	rows    bulk // all of them, for versions
 }
 
 // head is the next record of one partition.
@@ -61,7 +62,15 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}
 	}
 	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.Events(end)}
+	stamp := end.Stamp
 	s.asm.Pass(end)
+	if s.versions != nil {
+		if l.end.Cascades {
+			s.versions.wroteOpaque(stamp.Seq, stamp.HLC)
+		}
+		s.versions.wroteBulk(&l.rows, stamp, s.stamps)
+		s.stamps = nil
+	}
 	b.offsets = s.in.Taken()
 	s.written(b)
 	return nil
@@ -85,7 +94,7 @@ func (l *large) write(ctx context.Context) error {
 		if l.end.Cascades {
 			err = l.s.addOrdered(ctx, &l.chunk, h.table, h.key, &h.change, h.record)
 		} else {
-			l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
+			err = l.merge(h)
 		}
 		if err != nil {
 			return err
@@ -109,8 +118,27 @@ func (l *large) write(ctx context.Context) error {
 	return w.commit(ctx)
 }
 
+// merge adds the change at the head of a partition to the chunk.
+func (l *large) merge(h *head) error {
+	r := l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
+	r.made = l.s.madeBy(l.end)
+	if l.s.versions == nil {
+		return nil
+	}
+	return l.s.versions.addBulk(&l.rows, h.table, h.key)
+}
+
 func (l *large) flush(ctx context.Context) error {
-	if err := l.s.streamer.steps(ctx, l.chunk.take()); err != nil {
+	steps := l.chunk.take()
+	for i := range steps {
+		if l.end.Cascades {
+			break // their order is the source's, whatever is newer
+		}
+		if err := l.s.pool.sift(steps[i].tables); err != nil {
+			return err
+		}
+	}
+	if err := l.s.streamer.steps(ctx, steps); err != nil {
 		return err
 	}
 	l.changes, l.bytes = 0, 0

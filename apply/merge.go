@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"duplex/change"
+	"duplex/converge"
+
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -21,6 +24,18 @@ type row struct {
 	mixed bool
 	// void is set if a later version of the table has the row.
 	void bool
+	// lost is set if the row has a newer version than made.
+	lost bool
+	made made // its last change
+}
+
+// made tells of a change when and where it was made.
+type made struct {
+	hlc change.HLC
+	seq change.Seq
+	// seen is the target's last transaction that had been applied there.
+	seen  change.Seq
+	place converge.Place
 }
 
 // tableRows are the rows of one version of one table.

@@ -29,6 +29,9 @@ type pool struct {
 	queue chan *batch
 	// written is called after each commit, in order.
 	written func(*batch)
+	// versions, if it isn't nil, knows rows that have a newer version than what came
+	// in.
+	versions *versions
 	// troubled is called with the reason when a batch must be tried again, and
 	// with nil when it went through.
 	troubled func(error)
@@ -161,6 +164,11 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 	for {
 		err := p.try(ctx, w, b)
 		if err == nil {
+			if p.versions != nil {
+				if err := p.versions.wrote(b); err != nil {
+					return err
+				}
+			}
 			p.finish(b)
 			p.troubled(nil)
 			return nil
@@ -207,6 +215,9 @@ func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
 	if err := w.begin(ctx, b.seq, b.hlc); err != nil {
 		return err
 	}
+	if err := p.sift(b.tables); err != nil {
+		return err
+	}
 	if err := w.tables(ctx, b.tables); err != nil {
 		return err
 	}
@@ -218,10 +229,21 @@ func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
 			return err
 		}
 	}
+	if err := p.sift(b.late); err != nil {
+		return err
+	}
 	if err := w.tables(ctx, b.late); err != nil {
 		return err
 	}
 	return w.commit(ctx)
+}
+
+// sift leaves out rows that have a newer version.
+func (p *pool) sift(tables []*tableRows) error {
+	if p.versions == nil {
+		return nil
+	}
+	return p.versions.sift(tables)
 }
 
 // awaitTurn waits until all earlier batches are committed, and keeps the

@@ -118,7 +118,7 @@ func keyedBatches(t *testing.T, rng *rand.Rand, n, most, few int) []*batch {
 		b.commits = []int64{1}
 		for range rng.IntN(most + 1) {
 			key := schemas.AppendBytes(nil, fmt.Appendf(nil, "key-%03d.", rng.IntN(few)))
-			if err := b.add(table, key, image(key, "", 0), image(key, "", 0)); err != nil {
+			if err := b.add(table, key, image(key, "", 0), image(key, "", 0), made{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -237,7 +237,7 @@ func TestPoolStopsExactly(t *testing.T) {
 		key := schemas.AppendBytes(nil, fmt.Appendf(nil, "key-%03d.", i+1))
 		batches[i] = newBatch()
 		batches[i].seq, batches[i].bytes, batches[i].commits = change.Seq(i+1), 100, []int64{1}
-		if err := batches[i].add(table, key, image(key, "", 0), image(key, "", 0)); err != nil {
+		if err := batches[i].add(table, key, image(key, "", 0), image(key, "", 0), made{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,6 +20,8 @@ import (
 // read assembles transactions and fills batches until ctx ends; work is the
 // context of what must be finished.
 func (s *session) read(ctx, work context.Context) error {
+	mends := time.NewTicker(repairEvery)
+	defer mends.Stop()
 	for {
 		s.getHungry()
 		select {
@@ -33,6 +35,14 @@ func (s *session) read(ctx, work context.Context) error {
 			}
 		case <-s.pool.freed:
 		case <-s.overdue():
+		case err := <-s.resets:
+			// Where the group was is no longer known: what isn't settled now could not
+			// be found again.
+			return errors.Join(s.finish(work), err)
+		case <-mends.C:
+			if err := s.mend(work); err != nil {
+				return err
+			}
 		}
 		if err := s.assemble(work); err != nil {
 			return s.stopAt(work, err)
@@ -119,6 +129,9 @@ func (s *session) assemble(ctx context.Context) error {
 		if status != spine.Waiting {
 			s.waitFrom = time.Time{}
 		}
+		if end != nil && s.asm.Applied == spine.Unknown && end.Stamp.Seq > s.known+1 {
+			return supervise.Permanent(s.asm.Gap("transaction %d is the first on the spine, and %d is the last that was applied", end.Stamp.Seq, s.known))
+		}
 		if end != nil {
 			if err := s.st.checkClock(end.Stamp.Seq, end.Stamp.HLC); err != nil {
 				return errors.Join(s.settle(ctx), err) // what came before is done with
@@ -129,6 +142,10 @@ func (s *session) assemble(ctx context.Context) error {
 			return nil
 		case status == spine.Unread:
 			if err := s.in.Discover(ctx, missing); err != nil {
+				return err
+			}
+		case end.Stamp.Seq <= s.known:
+			if err := s.relearn(ctx, end); err != nil {
 				return err
 			}
 		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows), status == spine.Waiting && s.asm.Stuck(end):
@@ -172,7 +189,7 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 	if end.Cascades {
 		err = s.joinOrdered(ctx)
 	} else {
-		err = s.merge(ctx)
+		err = s.merge(ctx, end)
 	}
 	s.decoded = schemas.Decoded{} // or it would keep the last record
 	if supervise.IsPermanent(err) {
@@ -185,15 +202,15 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 }
 
 // merge merges the transaction at the head of the spine into the open batch.
-func (s *session) merge(ctx context.Context) error {
-	b := s.open
+func (s *session) merge(ctx context.Context, end *spine.Ending) error {
+	b, m := s.open, s.madeBy(end)
 	return s.asm.Take(func(r spine.Record) error {
 		b.bytes += r.Size()
 		t, key, err := s.binders.decode(ctx, r, &s.decoded)
 		if err != nil {
 			return err
 		}
-		if err := b.add(t, key, s.decoded.Before, s.decoded.After); err != nil {
+		if err := b.add(t, key, s.decoded.Before, s.decoded.After, s.at(m, r)); err != nil {
 			return spine.Unreadable(r.Record, t.failure(err))
 		}
 		return nil
@@ -309,11 +326,13 @@ func (s *session) handOn(ctx context.Context) error {
 func (s *session) handOver(ctx context.Context) error {
 	b := s.open
 	s.open = newBatch()
+	b.stamps, s.stamps = s.stamps, nil
 	if time.Since(s.attached) > saveEvery/2 {
 		b.offsets, s.attached = s.in.Taken(), time.Now()
 	}
 	if len(b.tables) == 0 && (b.ordered == nil || len(b.ordered.steps) == 0) {
 		// Nothing of the task in it: nothing to write means nothing written.
+		s.stamps = b.stamps
 		return nil
 	}
 	b.sortTables()

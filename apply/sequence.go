@@ -72,14 +72,15 @@ func (q *sequence) moved(t *boundTable, key []byte, c *schemas.Decoded, r *kgo.R
 	return nil
 }
 
-// merge adds a change that has no cascade.
-func (q *sequence) merge(t *boundTable, key, before, after []byte) {
+// merge adds a change that has no cascade and returns its row.
+func (q *sequence) merge(t *boundTable, key, before, after []byte) *row {
 	n := len(q.steps)
 	if n == 0 || q.steps[n-1].cascade != nil {
 		q.steps = append(q.steps, sequenceStep{merged: newMerged()})
 		n++
 	}
-	q.steps[n-1].merged.merge(t, key, before, after)
+	r, _ := q.steps[n-1].merged.merge(t, key, before, after)
+	return r
 }
 
 // take returns the steps and goes on with none. Half a move stays.

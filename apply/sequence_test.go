@@ -182,7 +182,7 @@ func TestBarrier(t *testing.T) {
 				if err := b.ordered.add(table, key, &schemas.Decoded{Before: image(key, "x", 0)}, record(topics.HeaderCascade), k); err != nil {
 					t.Fatal(err)
 				}
-			} else if err := b.add(table, key, nil, image(key, fmt.Sprint(i), 0)); err != nil {
+			} else if err := b.add(table, key, nil, image(key, fmt.Sprint(i), 0), made{}); err != nil {
 				t.Fatal(err)
 			}
 			batches = append(batches, b)

@@ -52,8 +52,24 @@ type session struct {
 	saver     *spine.Committer
 	decoded   schemas.Decoded
 
+	// versions is nil where conflicts aren't looked for.
+	versions      *versions
+	tail          *tail
+	tailStart     spine.Offsets
+	tailSaver     *spine.Committer
+	ownBinders    *binders
+	settledFrom   change.Seq     // the last that was settled before this session
+	known         change.Seq     // the last that was applied before this session
+	stamps        []change.Stamp // of the source's transactions that no batch has yet
+	repairsFailed int            // in a row
+	pulseFrom     time.Time      // when the next canary may be sent
+	resets        chan error     // that an operator has reset the group
+
 	mu         sync.Mutex
 	done       checkpoint // as far as nothing is under way
+	candidate  checkpoint // done, some time ago
+	settled    checkpoint // as far as nothing is under way and the tail has come by
+	writtenAt  time.Time  // when done.written last moved
 	attached   time.Time  // when a batch last got offsets
 	cautiously int        // transactions left to apply one by one
 }
@@ -89,7 +105,7 @@ func (st *Stream) run(ctx context.Context) error {
 		return err
 	}
 	defer lease.release()
-	s := &session{st: st, target: target, progress: p, workers: st.workers(), hungry: make(chan struct{}, 1), fetches: make(chan kgo.Fetches), cautiously: cautious}
+	s := &session{st: st, target: target, progress: p, workers: st.workers(), hungry: make(chan struct{}, 1), fetches: make(chan kgo.Fetches), resets: make(chan error, 1), cautiously: cautious}
 	closeAll := func() {}
 	err = lease.during(ctx, func(ctx context.Context) error {
 		if err := (&truth{db: target, progress: p}).refuse(ctx); err != nil {
@@ -151,7 +167,14 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.pool = newPool(s.workers, s.written, s.troubled)
 	s.open = newBatch()
 	fail := func(err error) (func(), error) { client.Close(); return func() {}, err }
+	own, err := s.watchConflicts(ctx, server)
+	if err != nil {
+		return fail(err)
+	}
 	if err := s.resume(ctx, applied.Seq); err != nil {
+		return fail(err)
+	}
+	if err := s.findTail(ctx); err != nil {
 		return fail(err)
 	}
 	if err := s.subscribe(ctx); err != nil {
@@ -166,6 +189,9 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 			w.conn.Close()
 		}
 		client.Close()
+		if own != nil {
+			own.Close()
+		}
 	}, nil
 }
 
@@ -184,10 +210,23 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		// backup has is skipped by its seq.
 		s.st.cfg.Log.Warn("the target went back", "had", saved.written, "has", applied)
 		s.in.Start = spine.Offsets{}
-	case saved.seq > applied:
-		s.asm.Applied = saved.seq // what lies between had nothing for this task
+	case saved.seq > applied, saved.seq > 0 && s.versions != nil:
+		// If it is more, what lies between had nothing for this task; if it is less,
+		// what lies between is read again for its versions.
+		s.asm.Applied = saved.seq
 	}
 	s.done = checkpoint{offsets: spine.Offsets{}, seq: s.asm.Applied, written: applied}
+	s.known = applied
+	if s.versions != nil {
+		if len(saved.offsets) == 0 && applied > 0 {
+			// Nothing was ever saved: all that was applied is read again.
+			s.asm.Applied, s.settledFrom = spine.Unknown, 0
+			s.in.Adrift = func(spine.Partition) bool { return true }
+		} else {
+			s.settledFrom = min(s.asm.Applied, applied)
+		}
+		s.versions.from, s.versions.tail = s.settledFrom, s.settledFrom
+	}
 	return nil
 }
 
@@ -225,6 +264,9 @@ func (s *session) flow(ctx context.Context, lease *lease) error {
 	group.Go(func() error { return s.fetch(work) })
 	group.Go(func() error { return s.save(work) })
 	group.Go(func() error { return s.binders.watch.keep(work) })
+	if s.tail != nil {
+		group.Go(func() error { return s.tail.keep(work, s.tailStart) })
+	}
 	group.Go(func() error {
 		err := s.read(ctx, work)
 		if err == nil {
@@ -263,5 +305,11 @@ func (s *session) drain(ctx context.Context) error {
 		return err
 	}
 	s.note()
-	return save(ctx, s.saver, s.position())
+	if err := s.settleAll(ctx); err != nil {
+		// What was written is read again for its versions at the next start.
+		s.st.cfg.Log.Info("the last transactions are not known to have come by", "error", err)
+		return s.saveSettled(ctx)
+	}
+	s.settledNow()
+	return s.saveSettled(ctx)
 }

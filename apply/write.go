@@ -111,7 +111,7 @@ func (w *writer) rows(ctx context.Context, t *tableRows) error {
 	var kept []row
 	for _, r := range t.rows {
 		switch {
-		case r.void:
+		case r.void, r.lost:
 		case r.after == nil && t.late && !t.table.binder.ExactKey():
 			gone = append(gone, r.key)
 		case r.after == nil:

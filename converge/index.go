@@ -176,6 +176,17 @@ func (x *Index) Marked(key []byte, w Write, at Pos) error {
 	return x.suspect(e, key)
 }
 
+// Suspected returns how many rows may be suspects.
+func (x *Index) Suspected() int { return len(x.suspects) }
+
+// Cleared notes that a suspect row was looked at and needn't be written.
+func (x *Index) Cleared(key []byte) {
+	s, hash := x.shard(key)
+	if e := s.find(hash, key); e != nil {
+		e.flags &^= suspect
+	}
+}
+
 // raise makes w the newest version of the row, unless that is newer. A write of a
 // row that isn't known and that is old enough to be forgotten is left so: a
 // newer one may have been. The entry is nil then.
@@ -190,7 +201,7 @@ func (x *Index) raise(key []byte, w Write) (*entry, error) {
 		if e, err = x.add(s, hash, key); err != nil {
 			return nil, err
 		}
-	} else if x.version(e).Compare(w.Version) >= 0 {
+	} else if x.version(e).Compare(w.Version) > 0 {
 		return e, nil
 	}
 	e.hlc, e.origin, e.seq = int64(w.Version.HLC), x.intern(w.Version.Origin), int64(w.Seq)

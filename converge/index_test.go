@@ -27,7 +27,7 @@ func TestIndex(t *testing.T) {
 			at := Pos(rapid.Uint64Range(1, 50).Draw(t, "at"))
 			k, known := model[string(key)]
 			next := k
-			if !known || k.Version.Compare(w.Version) < 0 {
+			if !known || k.Version.Compare(w.Version) <= 0 {
 				next.Write = w
 			}
 			var err error

@@ -50,6 +50,10 @@ type Assembler struct {
 	// has; it is asked where what precedes is passed over. Another region's
 	// transaction may be written again under its old number. Nil means yes.
 	Same func(r Record, end *Ending) (bool, error)
+	// Passed, if it isn't nil, is called with every END record that is done with,
+	// in the order of the spine: those of transactions that came out and those that
+	// weren't wanted.
+	Passed func(end *Ending)
 	// Leave is how many transactions at the beginning are left out, since they
 	// may lack changes.
 	Leave int
@@ -137,6 +141,9 @@ func (a *Assembler) skip() error {
 }
 
 func (a *Assembler) popEnd() {
+	if a.Passed != nil {
+		a.Passed(&a.spine[a.head])
+	}
 	a.spineTaken = a.spine[a.head].offset + 1
 	a.spine[a.head] = Ending{}
 	a.head++

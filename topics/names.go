@@ -55,6 +55,12 @@ func Group(task string, source, target change.Region) string {
 	return "duplex." + task + "." + string(source) + "-to-" + string(target)
 }
 
+// TailGroup returns the consumer group in which the apply of a direction saves how
+// far it has read its own region's topics, to find conflicts.
+func TailGroup(task string, source, target change.Region) string {
+	return Group(task, source, target) + ".tail"
+}
+
 // TransactionalID returns the id under which a region's capture publishes.
 // Kafka lets only the newest holder of it write.
 func TransactionalID(r change.Region) string { return "duplex.capture." + string(r) }

@@ -241,6 +241,19 @@ func (b *Binder) compileKeyTexts(table string, dialect Dialect) {
 // Unique returns the unique keys of the target other than the primary key.
 func (b *Binder) Unique() []UniqueKey { return b.unique }
 
+// Identity reports whether AppendConflictKey tells keys apart exactly as the server
+// does. It doesn't where a collation ignores more than trailing spaces, nor for
+// types whose text has several forms.
+func (b *Binder) Identity() bool {
+	for i := range b.key {
+		c := &b.key[i]
+		if c.typ >= schemas.UUID || c.kind == schemas.KindString && (c.vague || c.fold == foldAll) {
+			return false
+		}
+	}
+	return true
+}
+
 // ExactKey reports whether two keys are equal to the server only if their key
 // texts are equal. It is false for collations that ignore something, such as
 // case or trailing spaces, and for floating point keys: there a row that

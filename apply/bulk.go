@@ -1,0 +1,62 @@
+package apply
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"duplex/change"
+	"duplex/converge"
+)
+
+// bulk is what a transaction too large for a batch has written: of each row only
+// 8 bytes, since an entry in the index for each would take ten times as much. A
+// row comes into the index when it is asked for.
+type bulk struct {
+	rows  []uint64 // the first bytes of the rows' keys in the index; sorted once it is written
+	write converge.Write
+}
+
+func bulkKey(key []byte) uint64 { return binary.LittleEndian.Uint64(key) }
+
+// addBulk notes a row of it.
+func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) error {
+	if !t.tracked {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	hash, err := v.keyOf(t, key)
+	if err == nil {
+		b.rows = append(b.rows, bulkKey(hash))
+	}
+	return err
+}
+
+// wroteBulk notes that it is committed.
+func (v *versions) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) {
+	slices.Sort(b.rows)
+	b.write = converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.source, s.Seq)}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.bulks = append(v.bulks, b)
+	v.decided(stamps)
+}
+
+// unpack brings a row into the index if a bulk has it.
+func (v *versions) unpack(key []byte) error {
+	for _, b := range v.bulks {
+		if _, found := slices.BinarySearch(b.rows, bulkKey(key)); found {
+			if err := v.index.Wrote(key, b.write, converge.Pos(b.write.Seq)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropBulks forgets those that need no remembering.
+func (v *versions) dropBulks(stable change.HLC) {
+	v.bulks = slices.DeleteFunc(v.bulks, func(b *bulk) bool {
+		return b.write.Version.HLC <= stable && b.write.Seq <= v.tail
+	})
+}

@@ -1,0 +1,132 @@
+package apply
+
+import (
+	"context"
+	"time"
+
+	"duplex/change"
+	"duplex/mysql"
+	"duplex/schemas"
+	"duplex/spine"
+	"duplex/supervise"
+	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// watchConflicts prepares what finds out which of two regions' writes of a row
+// stays. It returns a client of the own region's Kafka.
+func (s *session) watchConflicts(ctx context.Context, server *mysql.Server) (*kgo.Client, error) {
+	cfg := s.st.cfg.Process
+	if len(s.st.cfg.Spec.Regions) != 2 {
+		return nil, nil
+	}
+	client, err := spine.Connect(cfg.Kafka)
+	if err != nil {
+		return nil, err
+	}
+	s.versions = newVersions(s.st)
+	s.pool.versions = s.versions
+	s.asm.Passed = s.noteEnd
+	newBinders := func() *binders {
+		return &binders{db: s.target, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+	}
+	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, binders: newBinders(), pulses: map[string]chan struct{}{}}
+	s.ownBinders = newBinders()
+	if s.ownBinders.registry, err = schemas.NewRegistry(cfg.Registry); err != nil {
+		client.Close()
+		return nil, supervise.Permanent(err)
+	}
+	s.tailSaver = &spine.Committer{Admin: kadm.NewClient(client), Source: cfg.Region, Spine: spine.Partition{Topic: topics.Spine(cfg.Region)},
+		Group: topics.TailGroup(s.st.cfg.Spec.Task, s.st.cfg.Source, cfg.Region)}
+	return client, nil
+}
+
+// findTail finds where the tail begins.
+func (s *session) findTail(ctx context.Context) error {
+	if s.tail == nil {
+		return nil
+	}
+	var err error
+	s.tailStart, _, err = s.tailSaver.Load(ctx)
+	return err
+}
+
+func (s *session) writtenUpTo() change.Seq {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done.written
+}
+
+func (s *session) lastWritten() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writtenAt
+}
+
+// advance moves what is settled on.
+func (s *session) advance() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.versions == nil {
+		s.settled = s.done
+		return
+	}
+	if s.candidate.offsets != nil && s.candidate.written > s.settled.written && s.versions.settled(s.candidate.written) {
+		s.settled = s.candidate
+	}
+	if s.candidate.offsets == nil || s.settled.written >= s.candidate.written {
+		s.candidate = s.done
+		s.candidate.local = s.versions.seenUpTo()
+	}
+}
+
+// settledNow notes that all that was written is settled.
+func (s *session) settledNow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done.offsets != nil {
+		s.settled = s.done
+		s.settled.local = s.versions.seenUpTo()
+	}
+}
+
+// finish settles what is under way, if that can be done soon.
+func (s *session) finish(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, drainLimit)
+	defer cancel()
+	if err := s.settle(limited); err != nil {
+		return err
+	}
+	if err := s.settleAll(limited); err != nil {
+		s.st.cfg.Log.Info("the last transactions are not known to have come by", "error", err)
+	}
+	return nil
+}
+
+// saveSettled saves from where the next session reads on: the source's topics, and
+// the own ones for the tail.
+func (s *session) saveSettled(ctx context.Context) error {
+	s.mu.Lock()
+	now := s.settled
+	s.mu.Unlock()
+	if err := save(ctx, s.saver, now); err != nil || s.tail == nil {
+		return err
+	}
+	if mark, ok := s.tail.before(now.local); ok {
+		// Without its own Kafka a region goes on applying what others publish.
+		if err := s.tailSaver.Save(ctx, mark.offsets, "tail"); err != nil && ctx.Err() == nil {
+			s.st.cfg.Log.Info("how far the own topics are read was not saved", "error", err)
+		}
+	}
+	return nil
+}
+
+// seenUpTo returns the region's last transaction that all that comes in from now on
+// has seen.
+func (v *versions) seenUpTo() change.Seq {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.seen
+}

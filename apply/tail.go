@@ -1,0 +1,308 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"duplex/change"
+	"duplex/config"
+	"duplex/schemas"
+	"duplex/spine"
+	"duplex/supervise"
+	"duplex/topics"
+)
+
+// tail reads the topics of the own region, in the order of its binlog, and
+// tells versions what its application has written and what of that which was
+// applied has come by.
+type tail struct {
+	st      *Stream
+	v       *versions
+	config  config.Kafka
+	from    config.Registry
+	binders *binders
+
+	in      *spine.Consumer
+	asm     *spine.Assembler
+	decoded schemas.Decoded
+	err     error // of asm.Passed
+
+	mu     sync.Mutex
+	pulses map[string]chan struct{} // by token
+	marks  []tailMark               // oldest first
+}
+
+// tailMark is a place in the topics to read on from, if all up to local is stable.
+type tailMark struct {
+	offsets spine.Offsets
+	local   change.Seq
+}
+
+const (
+	tailPause = time.Second // after a failure
+	markEvery = time.Second
+	maxMarks  = 4096
+)
+
+// keep runs the tail until ctx ends. It survives the loss of the region's own
+// Kafka: what comes in goes on being applied then, and conflicts are looked for when
+// it is back.
+func (t *tail) keep(ctx context.Context, start spine.Offsets) error {
+	for {
+		err := t.run(ctx, start)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case supervise.IsPermanent(err):
+			return fmt.Errorf("reading the own topics of region %s: %w", t.v.region, err)
+		}
+		t.st.cfg.Log.Warn("the tail begins anew", "error", err, "after", tailPause)
+		if last, ok := t.lastMark(); ok {
+			start = last.offsets
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(tailPause):
+		}
+	}
+}
+
+func (t *tail) run(ctx context.Context, start spine.Offsets) error {
+	client, err := spine.Connect(t.config)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	registry, err := schemas.NewRegistry(t.from)
+	if err != nil {
+		return supervise.Permanent(err)
+	}
+	t.binders.registry, t.binders.bound = registry, map[bindKey]*boundTable{}
+	t.asm = &spine.Assembler{Source: t.v.region, Wanted: t.wanted(), Applied: spine.Unknown, Accept: t.accept, Passed: t.passed}
+	t.in = spine.NewConsumer(client, registry, t.asm)
+	t.asm.Same = func(r spine.Record, end *spine.Ending) (bool, error) {
+		_, _, err := t.binders.decode(ctx, r, &t.decoded)
+		return err == nil && string(t.decoded.TxID) == end.ID, err
+	}
+	if err := t.begin(ctx, start); err != nil {
+		return err
+	}
+	if err := t.in.Subscribe(ctx, t.in.Spine().Topic); err != nil {
+		return err
+	}
+	if err := t.in.SubscribeWanted(ctx); err != nil {
+		return err
+	}
+	marked := time.Time{}
+	for {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := t.in.Accept(ctx, fetches); err != nil {
+			return err
+		}
+		clear(fetches)
+		if err := t.assemble(ctx); err != nil {
+			return err
+		}
+		t.in.Resume()
+		if time.Since(marked) > markEvery {
+			t.mark()
+			marked = time.Now()
+		}
+		t.v.sweep()
+	}
+}
+
+func (t *tail) wanted() func(string) bool {
+	match, region := t.st.cfg.Spec.Tables.Match, t.v.region
+	return func(topic string) bool {
+		r, db, table, ok := topics.ParseTable(topic)
+		return ok && r == region && match(db, table)
+	}
+}
+
+func (t *tail) accept(origin change.Region) bool { return origin == t.v.region || origin == t.v.source }
+
+// begin sets where the partitions are read from: from where it was saved, or from
+// the first record. In those that aren't aligned with the spine, what stands before
+// the first transaction is passed over.
+func (t *tail) begin(ctx context.Context, start spine.Offsets) error {
+	t.in.Start = start
+	t.in.Adrift = func(p spine.Partition) bool { _, ok := start[p]; return !ok }
+	if len(start) > 0 {
+		return nil
+	}
+	first, err := t.in.Admin.ListStartOffsets(ctx, t.in.Spine().Topic)
+	if err == nil {
+		err = first.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("reading the start of the own topics: %w", spine.Explain(err))
+	}
+	if o, ok := first.Lookup(t.in.Spine().Topic, 0); ok && o.Offset > 0 {
+		t.asm.Leave = 1 // it may lack changes that retention has taken
+	}
+	return nil
+}
+
+// assemble takes every transaction that there is.
+func (t *tail) assemble(ctx context.Context) error {
+	for {
+		status, end, missing, err := t.asm.Next()
+		if err != nil {
+			return supervise.Permanent(err)
+		}
+		switch {
+		case status == spine.Nothing:
+			return t.err
+		case status == spine.Unread:
+			if err := t.in.Discover(ctx, missing); err != nil {
+				return err
+			}
+		case status == spine.Waiting && t.asm.Stuck(end):
+			if err := t.large(ctx, end); err != nil {
+				return err
+			}
+		case status == spine.Waiting:
+			return t.err
+		default:
+			stamp := end.Stamp
+			if err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) }); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// large takes a transaction that is larger than the inboxes. A row is in one
+// partition, so they may be taken one after the other.
+func (t *tail) large(ctx context.Context, end *spine.Ending) error {
+	stamp := end.Stamp
+	for i := range end.Partitions {
+		p := &end.Partitions[i]
+		box := t.asm.Inbox(spine.Partition{Topic: p.Topic, Index: p.Partition})
+		if box == nil {
+			continue // not wanted
+		}
+		for left := p.Count; left > 0; left-- {
+			for box.Len() == 0 {
+				t.in.Resume()
+				fetches := t.in.Client.PollFetches(ctx)
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				if err := t.in.Accept(ctx, fetches); err != nil {
+					return err
+				}
+			}
+			r := box.Pop()
+			if r.Seq != stamp.Seq || r.Origin != stamp.Origin {
+				return supervise.Permanent(t.asm.Gap("transaction %d of %s lacks %d changes in %s[%d]", stamp.Seq, stamp.Origin, left, p.Topic, p.Partition))
+			}
+			if err := t.note(ctx, r, &stamp); err != nil {
+				return err
+			}
+		}
+	}
+	t.asm.Pass(end)
+	return nil
+}
+
+// note tells versions of one change.
+func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error {
+	table, key, err := t.binders.decode(ctx, r, &t.decoded)
+	if err != nil {
+		return err
+	}
+	if s.Origin == t.v.region {
+		return t.v.local(table, key, *s, spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset)
+	}
+	return t.v.echo(table, key, s.Seq)
+}
+
+// passed is told of each END record.
+func (t *tail) passed(end *spine.Ending) {
+	if !t.accept(end.Stamp.Origin) {
+		return
+	}
+	t.v.read(end.Stamp)
+	if end.Canary == "" {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ch, ok := t.pulses[end.Canary]; ok {
+		close(ch)
+		delete(t.pulses, end.Canary)
+	}
+}
+
+// expect returns what is closed when the tail reads the canary with that token.
+func (t *tail) expect(token string) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ch := make(chan struct{})
+	t.pulses[token] = ch
+	return ch
+}
+
+func (t *tail) forget(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.pulses, token)
+}
+
+// mark notes where the tail is.
+func (t *tail) mark() {
+	if t.asm.Applied == spine.Unknown {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.marks) == maxMarks {
+		// A long outage of the other region: coarser ones do.
+		n := 0
+		for i := 1; i < len(t.marks); i += 2 {
+			t.marks[n] = t.marks[i]
+			n++
+		}
+		clear(t.marks[n:])
+		t.marks = t.marks[:n]
+	}
+	t.marks = append(t.marks, tailMark{t.in.Taken(), t.asm.Applied})
+}
+
+func (t *tail) lastMark() (m tailMark, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.marks) == 0 {
+		return m, false
+	}
+	return t.marks[0], true
+}
+
+// before returns the last mark up to which the region's own transactions were
+// seen by all that comes in from now on: those up to local. Earlier marks are
+// forgotten.
+func (t *tail) before(local change.Seq) (m tailMark, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for n < len(t.marks) && t.marks[n].local <= local {
+		n++
+	}
+	if n == 0 {
+		return m, false
+	}
+	t.marks = t.marks[n-1:]
+	return t.marks[0], true
+}
+
+// errTailLate says that the tail didn't come by in time.
+var errTailLate = errors.New("the own topics of the region are behind: its capture is slow or doesn't run")

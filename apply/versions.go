@@ -1,0 +1,335 @@
+package apply
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"duplex/change"
+	"duplex/converge"
+	"duplex/spine"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// versions is what a session knows of the newest versions of rows, so that of two
+// regions' writes of a row that knew nothing of each other the newer stays,
+// whichever comes first (promise 4). The tail tells it what is in the region's own
+// topics, the pool what it has written.
+//
+// What comes in is written without looking at the row: what the index knows to
+// be newer is left out, and if it turns out, as the tail comes by, that a newer local
+// write had been there already, that one is put back (repair). Either way the
+// last image in the binlog comes to be the newest version's.
+type versions struct {
+	region, source change.Region
+	seed           maphash.Seed
+
+	// localWon and remoteWon count rows that both regions had written.
+	localWon, remoteWon *atomic.Int64
+	// repaired counts rows put back.
+	repaired *atomic.Int64
+
+	mu       sync.Mutex
+	index    *converge.Index
+	frontier *converge.Frontier
+	// tail is the last of the source's transactions of which the tail has
+	// read what became of it here.
+	tail change.Seq
+	// from is the last of the source's transactions that was settled before this
+	// session: what the tail reads of those needs nothing.
+	from change.Seq
+	// seen is the region's last transaction that all that comes in from now on has
+	// seen.
+	seen  change.Seq
+	bulks []*bulk
+	// opaque are batches of which it isn't known which rows they wrote.
+	opaque map[change.Seq]converge.Write
+	places places
+	// restored are rows that a repair is putting back. What the tail reads of them
+	// as applied is that.
+	restored map[string]converge.Digest
+	text     []byte // of a key
+	key      []byte // of a row in the index
+}
+
+// versionBytes bounds the index.
+const versionBytes = 192 << 20
+
+func newVersions(st *Stream) *versions {
+	region, source := st.cfg.Process.Region, st.cfg.Source
+	return &versions{
+		localWon: &st.localWon, remoteWon: &st.remoteWon, repaired: &st.repaired,
+		region: region, source: source, seed: maphash.MakeSeed(), index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
+		frontier: converge.NewFrontier(region, []change.Region{region, source}),
+	}
+}
+
+// digest stands for what a transaction left of a row. It is odd for those that the
+// region itself made.
+func (v *versions) digest(origin change.Region, seq change.Seq) converge.Digest {
+	d := converge.Digest(xxhash.Sum64String(string(origin))+uint64(seq)*0x9e3779b97f4a7c15) << 1
+	if origin == v.region {
+		d |= 1
+	}
+	if d == converge.Absent {
+		d = 2
+	}
+	return d
+}
+
+// keyOf returns the key of a row in the index, good until the next call: a hash of
+// 128 bits of what the server tells keys apart by.
+func (v *versions) keyOf(t *boundTable, key []byte) ([]byte, error) {
+	var err error
+	if v.text, err = t.binder.AppendConflictKey(v.text[:0], key); err != nil {
+		return nil, err
+	}
+	a, b := xxhash.Sum64(v.text)^t.seed, maphash.Bytes(v.seed, v.text)^t.seed
+	v.key = v.key[:0]
+	for i := range 8 {
+		v.key = append(v.key, byte(a>>(8*i)), byte(b>>(8*i)))
+	}
+	return v.key, nil
+}
+
+// sift marks the rows that have a newer version than what came in.
+func (v *versions) sift(tables []*tableRows) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, t := range tables {
+		if !t.table.tracked {
+			continue
+		}
+		for i := range t.rows {
+			r := &t.rows[i]
+			if r.void {
+				continue
+			}
+			k, known, err := v.of(t.table, r.key)
+			if err != nil {
+				return err
+			}
+			r.lost = known && k.Version.Compare(change.Version{HLC: r.made.hlc, Origin: v.source}) >= 0
+		}
+	}
+	return nil
+}
+
+// of returns what is known of a row.
+func (v *versions) of(t *boundTable, key []byte) (k converge.Known, known bool, err error) {
+	hash, err := v.keyOf(t, key)
+	if err != nil {
+		return k, false, err
+	}
+	if err := v.unpack(hash); err != nil {
+		return k, false, err
+	}
+	k, known = v.index.Of(hash)
+	return k, known, nil
+}
+
+// wrote notes a batch that is committed. Its transactions are decided then.
+func (v *versions) wrote(b *batch) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, tables := range [2][]*tableRows{b.tables, b.late} {
+		for _, t := range tables {
+			for i := range t.rows {
+				if err := v.wroteRow(t.table, &t.rows[i], b.seq); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if b.ordered != nil {
+		v.opaque[b.seq] = v.opaqueWrite(b.seq, b.hlc)
+	}
+	v.decided(b.stamps)
+	return nil
+}
+
+// wroteOpaque notes a batch of which it isn't known which rows it wrote: some by
+// foreign keys.
+func (v *versions) wroteOpaque(seq change.Seq, hlc change.HLC) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.opaque[seq] = v.opaqueWrite(seq, hlc)
+}
+
+func (v *versions) opaqueWrite(seq change.Seq, hlc change.HLC) converge.Write {
+	return converge.Write{Version: change.Version{HLC: hlc, Origin: v.source}, Seq: seq, Digest: v.digest(v.source, seq)}
+}
+
+func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
+	if r.void || !t.tracked {
+		return nil
+	}
+	k, known, err := v.of(t, r.key)
+	if err != nil {
+		return err
+	}
+	if known && k.Version.Origin == v.region && k.Seq > r.made.seen {
+		v.count(r.lost)
+	}
+	if r.lost {
+		return nil
+	}
+	w := converge.Write{Version: change.Version{HLC: r.made.hlc, Origin: v.source}, Seq: r.made.seq, Digest: v.digest(v.source, batch), Place: r.made.place}
+	if known && k.Read && k.Last&1 == 1 {
+		// What came in as a delete may have found no row, and one may have been
+		// written since.
+		return v.index.Marked(v.key, w, converge.Pos(batch))
+	}
+	return v.index.Wrote(v.key, w, converge.Pos(batch))
+}
+
+func (v *versions) count(lost bool) {
+	if lost {
+		v.localWon.Add(1)
+	} else {
+		v.remoteWon.Add(1)
+	}
+}
+
+// decided notes transactions on the source's spine with which this region is done.
+func (v *versions) decided(stamps []change.Stamp) {
+	for _, s := range stamps {
+		v.frontier.Read(v.source, s)
+		v.seen = max(v.seen, s.Seen.Of(v.region))
+	}
+}
+
+// passed is decided for those that no batch has.
+func (v *versions) passed(stamps []change.Stamp) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.decided(stamps)
+}
+
+// local notes a write of the region itself that the tail has read.
+func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Partition, offset int64) error {
+	if !t.tracked {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	k, known, err := v.of(t, key)
+	if err != nil {
+		return err
+	}
+	if known && k.Version.Origin == v.source && k.Seq > s.Seen.Of(v.source) && k.Seq > 0 {
+		v.count(k.Version.Compare(s.Version()) < 0)
+	}
+	return v.index.Local(v.key, converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)})
+}
+
+// echo notes a row of the source's that was written here and that the tail has read.
+func (v *versions) echo(t *boundTable, key []byte, batch change.Seq) error {
+	if !t.tracked {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, _, err := v.of(t, key); err != nil {
+		return err
+	}
+	if batch <= v.from {
+		return nil
+	}
+	if w, ok := v.opaque[batch]; ok {
+		if err := v.index.Wrote(v.key, w, converge.Pos(batch)); err != nil {
+			return err
+		}
+	}
+	d, ok := v.restored[string(v.key)]
+	k, known := v.index.Of(v.key)
+	switch {
+	case ok:
+	case known && k.Version.Origin == v.source && k.Seq <= batch:
+		d = k.Digest // the batch had it
+	default:
+		d = v.digest(v.source, batch)
+	}
+	return v.index.Echo(v.key, d)
+}
+
+// read notes that the tail has read a transaction, and forgets what needs no
+// remembering.
+func (v *versions) read(s change.Stamp) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.frontier.Read(v.region, s)
+	if s.Origin == v.source {
+		v.tail = max(v.tail, s.Seq)
+		for seq := range v.opaque {
+			if seq < s.Seq {
+				delete(v.opaque, seq)
+			}
+		}
+	}
+}
+
+// reached notes that the tail has read all that was written here up to seq.
+func (v *versions) reached(seq change.Seq) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.tail = max(v.tail, seq)
+}
+
+// sweep forgets a part of what needs no remembering.
+func (v *versions) sweep() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	stable := v.frontier.Stable()
+	v.index.Sweep(stable, converge.Pos(v.tail))
+	v.dropBulks(stable)
+}
+
+// suspects returns the rows that may have an older image than that of the newest
+// version, of those that were the tail has read; and whether there are others.
+func (v *versions) suspects() (due [][]byte, more bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	due = v.index.Suspects(converge.Pos(v.tail))
+	return due, v.index.Suspected() > len(due)
+}
+
+// behind reports whether the tail hasn't read what was written up to seq.
+func (v *versions) behind(seq change.Seq) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.tail < seq
+}
+
+// settled reports whether all that was written up to seq has been read by the
+// tail and needs no repair.
+func (v *versions) settled(seq change.Seq) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.tail >= seq && len(v.index.Suspects(converge.Pos(seq))) == 0
+}
+
+// places are where images stand in topics, as numbers.
+type places struct{ known []spine.Partition }
+
+const offsetBits = 44
+
+func (p *places) add(at spine.Partition, offset int64) converge.Place {
+	for i, known := range p.known {
+		if known == at {
+			return converge.Place(uint64(i+1)<<offsetBits | uint64(offset))
+		}
+	}
+	p.known = append(p.known, at)
+	return converge.Place(uint64(len(p.known))<<offsetBits | uint64(offset))
+}
+
+// of returns what add was given; ok is false for no place.
+func (p *places) of(place converge.Place) (at spine.Partition, offset int64, ok bool) {
+	i := uint64(place) >> offsetBits
+	if i == 0 {
+		return at, 0, false
+	}
+	return p.known[i-1], int64(uint64(place) & (1<<offsetBits - 1)), true
+}
