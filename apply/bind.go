@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -43,16 +44,21 @@ type boundTable struct {
 // long as a session, which begins anew when watch finds a table altered in the
 // target.
 type binders struct {
-	mu       sync.Mutex // of bound
-	db       *sql.DB
-	watch    *watch
-	registry *schemas.Registry // of the source region
-	dialect  statement.Dialect
-	bound    map[bindKey]*boundTable
+	mu    sync.Mutex // of bound
+	db    *sql.DB
+	watch *watch
+	// untracked is told of a topic whose rows versions can't tell apart.
+	untracked func(topic string, why error)
+	registry  *schemas.Registry // of the source region
+	dialect   statement.Dialect
+	bound     map[bindKey]*boundTable
 	// wanted tells whether a table is in the task. kin are by table and header.
 	wanted func(db, table string) bool
 	kin    map[string]*kin
 }
+
+// errVagueKey says why rows of a table can't be told apart.
+var errVagueKey = errors.New("its primary key has a collation that takes other texts for the same, or a type with several forms: of two regions' writes of one of its rows it isn't decided which stays; mend: write each row in one region, or give the key a binary collation")
 
 type bindKey struct {
 	topic         string
@@ -116,7 +122,9 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 	if t.binder, err = statement.Compile(envelope.Value, key, target, b.dialect); err != nil {
 		return nil, t.failure(supervise.Permanent(err))
 	}
-	t.tracked = t.binder.Identity()
+	if t.tracked = t.binder.Identity(); !t.tracked {
+		b.untracked(name.topic, errVagueKey)
+	}
 	if why := statement.KeyOrder(target); len(why) > 0 {
 		t.unordered = why[0]
 	}

@@ -35,6 +35,14 @@ func (s *session) noteEnd(end *spine.Ending) {
 // being read. What the tail finds older than a local write may then be newer.
 func (s *session) relearning() bool { return s.asm.Applied == spine.Unknown || s.asm.Applied < s.known }
 
+// untracked says, once for each topic, that conflicts in its table aren't looked
+// for.
+func (st *Stream) untracked(topic string, why error) {
+	if _, told := st.told.LoadOrStore(topic, true); !told {
+		st.cfg.Log.Warn("conflicts of a table are not looked for", "topic", topic, "error", why)
+	}
+}
+
 // relearn takes a transaction that was applied before this session and may not
 // be settled: only its versions count.
 func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
@@ -59,6 +67,11 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 				return supervise.Permanent(s.asm.Gap("transaction %d lacks %d changes in %s[%d]", stamp.Seq, left, p.Topic, p.Partition))
 			}
 			t, key, err := s.binders.decode(ctx, r, &s.decoded)
+			if supervise.IsPermanent(err) {
+				// It was applied, so its table was fit for it then.
+				s.st.untracked(r.Topic, err)
+				continue
+			}
 			if err != nil {
 				return err
 			}

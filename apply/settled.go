@@ -30,7 +30,7 @@ func (s *session) watchConflicts(ctx context.Context, server *mysql.Server) (*kg
 	s.pool.versions = s.versions
 	s.asm.Passed = s.noteEnd
 	newBinders := func() *binders {
-		return &binders{db: s.target, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+		return &binders{db: s.target, watch: s.binders.watch, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	}
 	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, binders: newBinders(), pulses: map[string]chan struct{}{}}
 	s.ownBinders = newBinders()

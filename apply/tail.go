@@ -217,6 +217,10 @@ func (t *tail) large(ctx context.Context, end *spine.Ending) error {
 // note tells versions of one change.
 func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error {
 	table, key, err := t.binders.decode(ctx, r, &t.decoded)
+	if supervise.IsPermanent(err) {
+		t.st.untracked(r.Topic, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
