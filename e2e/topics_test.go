@@ -91,39 +91,44 @@ func (h *history) check(own change.Region, want []published) error {
 
 // readTopics reads all topics of a region from their start to their end.
 func readTopics(p *pair, s *side) (*history, error) {
+	h := &history{counts: map[place]int64{}}
+	return h, readRecords(p, s.region+".", h.add)
+}
+
+// readRecords gives each all committed records of the topics whose names begin so.
+func readRecords(p *pair, prefix string, each func(*kgo.Record) error) error {
 	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
 	client, err := kgo.NewClient(kgo.SeedBrokers(p.kafka.Brokers()...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer client.Close()
-	left, err := ends(ctx, client, s.region+".")
+	left, err := ends(ctx, client, prefix)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	h := &history{counts: map[place]int64{}}
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		var failed error
 		fetches.EachRecord(func(r *kgo.Record) {
 			at := topicPartition{r.Topic, r.Partition}
 			end, ok := left[at]
 			if ok && r.Offset < end {
-				failed = errors.Join(failed, h.add(r))
+				failed = errors.Join(failed, each(r))
 			}
 			if ok && r.Offset >= end-1 {
 				delete(left, at)
 			}
 		})
 		if failed != nil {
-			return nil, failed
+			return failed
 		}
 	}
-	return h, nil
+	return nil
 }
 
 type topicPartition struct {

@@ -1,0 +1,273 @@
+package e2e_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"duplex/change"
+)
+
+// restLimit is how long rows may stay other than they must be, with nothing
+// moving, once all is applied: what is left to do then are repairs.
+const restLimit = 30 * time.Second
+
+// TestConflicts: writers of both regions change the same few rows, while
+// captures and applies are frozen and killed. At rest both regions hold for each
+// row the image of its greatest version (promise 4). DUPLEX_SEED=n repeats the
+// settings, the writers' dice and the trouble of seed n, though not their order.
+func TestConflicts(t *testing.T) { onEveryPairIfLong(t, testConflicts) }
+
+func testConflicts(t *testing.T, e engines) {
+	c := newClash(t, e, "conflicts")
+	length, least := time.Duration(scaled(8, 600))*time.Second, scaled(6, 100)
+	c.rivals.begin()
+	for began, n := time.Now(), 0; time.Since(began) < length || n < least; n++ {
+		c.disturb()
+	}
+	c.settle()
+	t.Logf("meanwhile: %v", c.done)
+	c.stop()
+}
+
+// TestConflictsAcrossOutage: what both regions write while one publishes
+// nothing, or applies nothing, and what an apply knew when it died, makes no
+// difference to what rows come to (promise 4).
+func TestConflictsAcrossOutage(t *testing.T) { onEveryPairIfLong(t, testConflictsAcrossOutage) }
+
+func testConflictsAcrossOutage(t *testing.T, e engines) {
+	c := newClash(t, e, "outage")
+	p := c.rivals.p
+	outage := time.Duration(scaled(3, 30)) * time.Second
+	for _, away := range [][]*Process{
+		{c.captures[p.west]}, {c.applies[p.east]}, {c.captures[p.east], c.applies[p.east]}, {c.captures[p.east], c.captures[p.west]}, {c.captures[p.west], c.applies[p.east]},
+	} {
+		var names []string
+		c.rivals.begin()
+		time.Sleep(outage / 10)
+		for _, process := range away {
+			names = append(names, process.Name)
+			process.Kill()
+		}
+		time.Sleep(outage)
+		for _, process := range away {
+			process.Start()
+		}
+		time.Sleep(outage / 10) // they catch up while more is written
+		t.Logf("outage of %v", names)
+		c.settle()
+	}
+	for range scaled(2, 10) {
+		c.rivals.begin()
+		c.forget()
+		c.settle()
+	}
+	c.stop()
+}
+
+// clash is a pair whose regions write the same rows.
+type clash struct {
+	t                 *testing.T
+	r                 *rand.Rand
+	rivals            *rivals
+	captures, applies map[*side]*Process
+	processes         []*Process
+	fence             int64
+	since             map[change.Region]change.Seq // of the last fence
+	done              map[string]int               // what disturb did
+}
+
+func newClash(t *testing.T, e engines, name string) *clash {
+	t.Helper()
+	seed := rand.Uint64N(1e6)
+	if text := os.Getenv("DUPLEX_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("DUPLEX_SEED: %v", err)
+		}
+	}
+	c := &clash{t: t, r: rand.New(rand.NewPCG(seed, 1)), captures: map[*side]*Process{}, applies: map[*side]*Process{}, done: map[string]int{}}
+	p := newPairOf(t, e, name, nil)
+	threads, rows := []int{1, 4, 8}[c.r.IntN(3)], []int{1, 10, 100, 1000}[c.r.IntN(4)]
+	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", threads, rows))
+	t.Logf("DUPLEX_SEED=%d: threads %d, batch_rows %d", seed, threads, rows)
+	c.rivals = newRivals(p, seed, scaled(4, 16), scaled(20, 100), time.Duration(scaled(10, 40))*time.Millisecond)
+	for _, s := range p.sides() {
+		c.captures[s], c.applies[s] = p.process(s, "capture"), p.process(s, "apply")
+		c.processes = append(c.processes, c.captures[s], c.applies[s])
+	}
+	for _, process := range c.processes {
+		process.Start()
+	}
+	c.streaming()
+	return c
+}
+
+func (c *clash) streaming() {
+	c.t.Helper()
+	for _, process := range c.processes {
+		process.WaitStreaming()
+	}
+}
+
+// disturb kills or freezes one or two processes for a while, and then lets all
+// run for a while.
+func (c *clash) disturb() {
+	c.t.Helper()
+	victims := c.r.Perm(len(c.processes))[:1+c.r.IntN(2)]
+	frozen := c.r.IntN(5) < 3
+	for _, v := range victims {
+		if process := c.processes[v]; frozen {
+			c.done["frozen "+process.args[1]]++
+			process.Signal(syscall.SIGSTOP)
+		} else {
+			c.done["killed "+process.args[1]]++
+			process.Kill()
+		}
+	}
+	if frozen {
+		time.Sleep(200*time.Millisecond + rand.N(1800*time.Millisecond))
+	} else {
+		time.Sleep(time.Duration(c.r.IntN(3)) * 200 * time.Millisecond)
+	}
+	for _, v := range victims {
+		if process := c.processes[v]; frozen {
+			process.Signal(syscall.SIGCONT)
+		} else {
+			process.Start()
+		}
+	}
+	if c.r.IntN(3) > 0 { // else the next trouble meets one that starts
+		c.streaming()
+	}
+	time.Sleep(time.Duration(c.r.Int64N(int64(time.Second))))
+}
+
+// forget kills the applies of both regions right after a commit, so that what
+// they knew of it is lost, and of which their region's topics tell only later:
+// capture is frozen a while.
+func (c *clash) forget() {
+	c.t.Helper()
+	var both sync.WaitGroup
+	for _, s := range c.rivals.p.sides() {
+		apply, capture, n := c.applies[s], c.captures[s], 1+c.r.IntN(10)
+		both.Go(func() {
+			var beside sync.WaitGroup
+			beside.Go(func() {
+				time.Sleep(time.Duration(n) * 100 * time.Millisecond)
+				capture.Signal(syscall.SIGSTOP)
+				time.Sleep(time.Second)
+				capture.Signal(syscall.SIGCONT)
+			})
+			dieAt(c.t, apply, "apply.after-commit", n)
+			beside.Wait()
+		})
+	}
+	both.Wait()
+	if c.t.Failed() {
+		c.t.FailNow()
+	}
+}
+
+// settle stops the writers and waits until both regions hold what they must.
+// Nothing may change that any more, the end of all that an apply remembers
+// included.
+func (c *clash) settle() {
+	c.t.Helper()
+	r, p := c.rivals, c.rivals.p
+	r.end()
+	c.streaming()
+	c.pass()
+	began := time.Now()
+	v := readVerdict(p, r.tables, c.fence)
+	c.come(v)
+	took := time.Since(began)
+	concurrent := v.rows.concurrent(c.since)
+	c.t.Logf("%d rows, %d of them with concurrent writes; the newest by region: %v; as they must be after %s; %s", len(v.rows), concurrent, v.rows.winners(), took.Round(time.Millisecond), r)
+	if concurrent == 0 {
+		c.t.Error("no row had concurrent writes: there was nothing to resolve")
+	}
+	for _, s := range p.sides() {
+		v.checkPublished(p, s)
+		c.applies[s].Kill()
+		c.applies[s].Start()
+	}
+	c.streaming()
+	c.pass()
+	if wrong := v.differences(p, r.tables); len(wrong) > 0 {
+		c.wrong(v, wrong, "after a restart of both applies")
+	}
+	c.since = map[change.Region]change.Seq{}
+	for _, s := range p.sides() {
+		for _, stamp := range v.ends[s] {
+			c.since[stamp.Origin] = max(c.since[stamp.Origin], stamp.Seq)
+		}
+	}
+}
+
+// pass waits until each region has applied all that the other one has written.
+func (c *clash) pass() {
+	c.t.Helper()
+	r := c.rivals
+	c.fence++
+	r.fence(c.fence)
+	moved, last := time.Now(), ""
+	for _, s := range r.p.sides() {
+		for err := r.fenced(s, c.fence); err != nil; err = r.fenced(s, c.fence) {
+			if now := fmt.Sprint(query(c.t, s, "SELECT SUM(seq), SUM(epoch) FROM duplex.progress")); now != last {
+				moved, last = time.Now(), now
+			}
+			if stopped := expectNoStop(c.processes); stopped != nil {
+				c.t.Fatal(stopped)
+			}
+			if time.Since(moved) > stallLimit {
+				c.t.Fatalf("nothing has moved for %s: %v", stallLimit, err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+// come waits until both regions hold what they must.
+func (c *clash) come(v *verdict) {
+	c.t.Helper()
+	moved, last := time.Now(), ""
+	for {
+		wrong := v.differences(c.rivals.p, c.rivals.tables)
+		if len(wrong) == 0 {
+			return
+		}
+		if now := fmt.Sprintf("%+v", wrong); now != last {
+			moved, last = time.Now(), now
+		}
+		if stopped := expectNoStop(c.processes); stopped != nil {
+			c.t.Fatal(stopped)
+		}
+		if time.Since(moved) > restLimit {
+			c.wrong(v, wrong, fmt.Sprintf("after %s at rest", restLimit))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// wrong fails the test, with the history of some of the rows.
+func (c *clash) wrong(v *verdict, wrong []difference, when string) {
+	c.t.Helper()
+	v.tell(c.rivals.p, wrong)
+	text := ""
+	for i := range wrong[:min(len(wrong), 10)] {
+		text += "\n" + wrong[i].String()
+	}
+	c.t.Fatalf("%d of %d rows are not the newest write's %s:%s", len(wrong), len(v.rows), when, text)
+}
+
+func (c *clash) stop() {
+	c.t.Helper()
+	c.streaming()
+	stop(c.processes)
+}
