@@ -61,6 +61,13 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { n := w.IntN(rows); return []any{[]string{"row", "Row"}[n%2] + fmt.Sprint(n/2)} },
 		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
 	}
+	// The same row to the server, with other bytes.
+	padded := &table{
+		name: "padded", keys: []string{"name"}, columns: signed("v"), pads: true,
+		create: signature + "v INT, name VARCHAR(30) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY",
+		newKey: func(w *writer) []any { return []any{fmt.Sprint("row", w.IntN(rows)) + strings.Repeat(" ", w.IntN(2))} },
+		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
+	}
 	wide := &table{
 		name: "many", keys: []string{"id"}, columns: manyColumns, create: many,
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
@@ -80,7 +87,7 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
 		values: func(w *writer) []any { return []any{w.IntN(2)} },
 	}
-	return []*table{ints, pairs, names, wide, switches}
+	return []*table{ints, pairs, names, padded, wide, switches}
 }
 
 // newRivals makes the tables on both servers, and so many writers a side.
@@ -178,6 +185,9 @@ func (w *rival) attempt(tables []*table) error {
 		if err := w.statement(tables[w.IntN(len(tables))]); err != nil {
 			return err
 		}
+		if w.IntN(50) == 0 {
+			time.Sleep(time.Duration(w.IntN(200)) * time.Millisecond) // with all locks held
+		}
 	}
 	end := "COMMIT"
 	if w.IntN(30) == 0 {
@@ -197,6 +207,11 @@ func (w *rival) statement(t *table) error {
 	row := "(" + strings.Join(slices.Concat(t.columns, t.keys), ", ") + ") VALUES (?" + strings.Repeat(", ?", len(t.columns)+len(t.keys)-1) + ")"
 	all := slices.Concat(values, key)
 	switch dice := w.IntN(100); {
+	case dice == 0 && w.IntN(2) == 0: // more than a batch has, mostly
+		if w.IntN(3) == 0 {
+			return w.try("DELETE FROM " + name)
+		}
+		return w.try("UPDATE "+name+" SET "+set, values...)
 	case dice < 45:
 		return w.try("UPDATE "+name+" SET "+set+" WHERE "+where, all...)
 	case dice < 53: // several rows at once

@@ -32,6 +32,8 @@ type table struct {
 	documents []string
 	// folds is set if keys that differ in case only are the same.
 	folds bool
+	// pads is set if keys that differ in spaces at their end only are the same.
+	pads bool
 }
 
 // text gives the key in the form in which ledger and binlogs name it.
@@ -41,6 +43,9 @@ func (t *table) text(key []any) string {
 		parts[i] = fmt.Sprint(k)
 		if t.folds {
 			parts[i] = strings.ToLower(parts[i])
+		}
+		if t.pads {
+			parts[i] = strings.TrimRight(parts[i], " ")
 		}
 	}
 	return strings.Join(parts, "|")
