@@ -14,8 +14,9 @@ import (
 )
 
 // restLimit is how long rows may stay other than they must be, with nothing
-// moving, once all is applied: what is left to do then are repairs.
-const restLimit = 30 * time.Second
+// moving, once all is applied: what is left to do then are repairs. Those must
+// have an end within repairLimit.
+const restLimit, repairLimit = 30 * time.Second, 2 * time.Minute
 
 // TestConflicts: writers of both regions change the same few rows, while
 // captures and applies are frozen and killed. At rest both regions hold for each
@@ -24,7 +25,7 @@ const restLimit = 30 * time.Second
 func TestConflicts(t *testing.T) { onEveryPairIfLong(t, testConflicts) }
 
 func testConflicts(t *testing.T, e engines) {
-	c := newClash(t, e, "conflicts")
+	c := newClash(t, e, "conflicts", hotTables)
 	length, least := time.Duration(scaled(8, 600))*time.Second, scaled(6, 100)
 	c.rivals.begin()
 	for began, n := time.Now(), 0; time.Since(began) < length || n < least; n++ {
@@ -35,13 +36,27 @@ func testConflicts(t *testing.T, e engines) {
 	c.stop()
 }
 
+// TestConflictsOfSpelling: a row whose key is written in other letters or with
+// other spaces is still that row.
+func TestConflictsOfSpelling(t *testing.T) { onEveryPairIfLong(t, testConflictsOfSpelling) }
+
+func testConflictsOfSpelling(t *testing.T, e engines) {
+	c := newClash(t, e, "spelling", spelledTables)
+	c.rivals.begin()
+	for range scaled(3, 100) {
+		c.disturb()
+	}
+	c.settle()
+	c.stop()
+}
+
 // TestConflictsAcrossOutage: what both regions write while one publishes
 // nothing, or applies nothing, and what an apply knew when it died, makes no
 // difference to what rows come to (promise 4).
 func TestConflictsAcrossOutage(t *testing.T) { onEveryPairIfLong(t, testConflictsAcrossOutage) }
 
 func testConflictsAcrossOutage(t *testing.T, e engines) {
-	c := newClash(t, e, "outage")
+	c := newClash(t, e, "outage", hotTables)
 	p := c.rivals.p
 	outage := time.Duration(scaled(3, 30)) * time.Second
 	for _, away := range [][]*Process{
@@ -82,7 +97,7 @@ type clash struct {
 	done              map[string]int               // what disturb did
 }
 
-func newClash(t *testing.T, e engines, name string) *clash {
+func newClash(t *testing.T, e engines, name string, tables func(rows int) []*table) *clash {
 	t.Helper()
 	seed := rand.Uint64N(1e6)
 	if text := os.Getenv("DUPLEX_SEED"); text != "" {
@@ -96,7 +111,7 @@ func newClash(t *testing.T, e engines, name string) *clash {
 	threads, rows := []int{1, 4, 8}[c.r.IntN(3)], []int{1, 10, 100, 1000}[c.r.IntN(4)]
 	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", threads, rows))
 	t.Logf("DUPLEX_SEED=%d: threads %d, batch_rows %d", seed, threads, rows)
-	c.rivals = newRivals(p, seed, scaled(4, 16), scaled(20, 100), time.Duration(scaled(10, 40))*time.Millisecond)
+	c.rivals = newRivals(p, seed, tables(scaled(20, 100)), scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
 	for _, s := range p.sides() {
 		c.captures[s], c.applies[s] = p.process(s, "capture"), p.process(s, "apply")
 		c.processes = append(c.processes, c.captures[s], c.applies[s])
@@ -199,6 +214,7 @@ func (c *clash) settle() {
 	}
 	c.streaming()
 	c.pass()
+	c.quiet()
 	if wrong := v.differences(p, r.tables); len(wrong) > 0 {
 		c.wrong(v, wrong, "after a restart of both applies")
 	}
@@ -237,7 +253,7 @@ func (c *clash) pass() {
 func (c *clash) come(v *verdict) {
 	c.t.Helper()
 	moved, last := time.Now(), ""
-	for {
+	for began := time.Now(); ; {
 		wrong := v.differences(c.rivals.p, c.rivals.tables)
 		if len(wrong) == 0 {
 			return
@@ -248,11 +264,26 @@ func (c *clash) come(v *verdict) {
 		if stopped := expectNoStop(c.processes); stopped != nil {
 			c.t.Fatal(stopped)
 		}
-		if time.Since(moved) > restLimit {
-			c.wrong(v, wrong, fmt.Sprintf("after %s at rest", restLimit))
+		if time.Since(moved) > restLimit || time.Since(began) > repairLimit {
+			c.wrong(v, wrong, fmt.Sprintf("%s after all was applied", time.Since(began).Round(time.Second)))
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// quiet waits until nothing is written to any server any more.
+func (c *clash) quiet() {
+	c.t.Helper()
+	eventually(c.t, restLimit, func() error {
+		for _, s := range c.rivals.p.sides() {
+			_, before := binlogRange(c.t, s.mysql)
+			time.Sleep(500 * time.Millisecond)
+			if _, after := binlogRange(c.t, s.mysql); after.Compare(before) != 0 {
+				return fmt.Errorf("at rest, something still writes to %s", s.region)
+			}
+		}
+		return nil
+	})
 }
 
 // wrong fails the test, with the history of some of the rows.

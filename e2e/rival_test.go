@@ -33,11 +33,16 @@ type rival struct {
 	made, lost, taken atomic.Int64 // transactions; those rolled back by the server; statements that met a key
 }
 
+// signature are the columns that tell who wrote a row; signed names them too,
+// sign gives them values.
+const signature = "side CHAR(1) CHARACTER SET ascii NOT NULL, op BIGINT NOT NULL, "
+
+func signed(columns ...string) []string { return append([]string{"side", "op"}, columns...) }
+
+func sign(w *writer, values ...any) []any { return append([]any{w.side, w.ops.Add(1)}, values...) }
+
 // hotTables have so many rows at most. None has a secondary unique key.
 func hotTables(rows int) []*table {
-	signed := func(columns ...string) []string { return append([]string{"side", "op"}, columns...) }
-	sign := func(w *writer, values ...any) []any { return append([]any{w.side, w.ops.Add(1)}, values...) }
-	const signature = "side CHAR(1) CHARACTER SET ascii NOT NULL, op BIGINT NOT NULL, "
 	many, manyColumns := signature, signed("amount", "ratio", "day", "at", "raw", "note", "colour", "flags", "y", "big")
 	many += "id BIGINT UNSIGNED NOT NULL PRIMARY KEY, amount DECIMAL(12,2), ratio DOUBLE, day DATE, at DATETIME(6), raw VARBINARY(40), note TEXT, " +
 		"colour ENUM('red','green','blue'), flags SET('a','b','c'), y YEAR, big BIGINT UNSIGNED"
@@ -61,13 +66,6 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { n := w.IntN(rows); return []any{[]string{"row", "Row"}[n%2] + fmt.Sprint(n/2)} },
 		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
 	}
-	// The same row to the server, with other bytes.
-	padded := &table{
-		name: "padded", keys: []string{"name"}, columns: signed("v"), pads: true,
-		create: signature + "v INT, name VARCHAR(30) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY",
-		newKey: func(w *writer) []any { return []any{fmt.Sprint("row", w.IntN(rows)) + strings.Repeat(" ", w.IntN(2))} },
-		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
-	}
 	wide := &table{
 		name: "many", keys: []string{"id"}, columns: manyColumns, create: many,
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
@@ -87,13 +85,30 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
 		values: func(w *writer) []any { return []any{w.IntN(2)} },
 	}
-	return []*table{ints, pairs, names, padded, wide, switches}
+	return []*table{ints, pairs, names, wide, switches}
+}
+
+// spelledTables have keys that are the same to the server with other bytes.
+func spelledTables(rows int) []*table {
+	padded := &table{
+		name: "padded", keys: []string{"name"}, columns: signed("v"), pads: true,
+		create: signature + "v INT, name VARCHAR(30) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY",
+		newKey: func(w *writer) []any { return []any{fmt.Sprint("row", w.IntN(rows)) + strings.Repeat(" ", w.IntN(2))} },
+		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
+	}
+	folded := &table{
+		name: "folded", keys: []string{"name", "n"}, columns: signed("v"), folds: true,
+		create: signature + "v INT, name VARCHAR(30) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci NOT NULL, n INT NOT NULL, PRIMARY KEY (name, n)",
+		newKey: func(w *writer) []any { return []any{caseOf(w.Rand, "row"), w.IntN(rows)} },
+		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
+	}
+	return []*table{padded, folded}
 }
 
 // newRivals makes the tables on both servers, and so many writers a side.
-func newRivals(p *pair, seed uint64, writers, rows int, pace time.Duration) *rivals {
+func newRivals(p *pair, seed uint64, tables []*table, writers int, pace time.Duration) *rivals {
 	p.t.Helper()
-	r := &rivals{p: p, tables: hotTables(rows)}
+	r := &rivals{p: p, tables: tables}
 	for _, s := range p.sides() {
 		mustExec(p.t, s.mysql.DB(), "CREATE TABLE shop.fence (side CHAR(1) CHARACTER SET ascii PRIMARY KEY, op BIGINT NOT NULL)")
 		for _, t := range r.tables {
