@@ -25,7 +25,7 @@ const restLimit, repairLimit = 30 * time.Second, 2 * time.Minute
 func TestConflicts(t *testing.T) { onEveryPairIfLong(t, testConflicts) }
 
 func testConflicts(t *testing.T, e engines) {
-	c := newClash(t, e, "conflicts", hotTables)
+	c := newClash(t, e, "conflicts")
 	length, least := time.Duration(scaled(8, 600))*time.Second, scaled(6, 100)
 	c.rivals.begin()
 	for began, n := time.Now(), 0; time.Since(began) < length || n < least; n++ {
@@ -36,27 +36,13 @@ func testConflicts(t *testing.T, e engines) {
 	c.stop()
 }
 
-// TestConflictsOfSpelling: a row whose key is written in other letters or with
-// other spaces is still that row.
-func TestConflictsOfSpelling(t *testing.T) { onEveryPairIfLong(t, testConflictsOfSpelling) }
-
-func testConflictsOfSpelling(t *testing.T, e engines) {
-	c := newClash(t, e, "spelling", spelledTables)
-	c.rivals.begin()
-	for range scaled(3, 100) {
-		c.disturb()
-	}
-	c.settle()
-	c.stop()
-}
-
 // TestConflictsAcrossOutage: what both regions write while one publishes
 // nothing, or applies nothing, and what an apply knew when it died, makes no
 // difference to what rows come to (promise 4).
 func TestConflictsAcrossOutage(t *testing.T) { onEveryPairIfLong(t, testConflictsAcrossOutage) }
 
 func testConflictsAcrossOutage(t *testing.T, e engines) {
-	c := newClash(t, e, "outage", hotTables)
+	c := newClash(t, e, "outage")
 	p := c.rivals.p
 	outage := time.Duration(scaled(3, 30)) * time.Second
 	for _, away := range [][]*Process{
@@ -97,7 +83,7 @@ type clash struct {
 	done              map[string]int               // what disturb did
 }
 
-func newClash(t *testing.T, e engines, name string, tables func(rows int) []*table) *clash {
+func newClash(t *testing.T, e engines, name string) *clash {
 	t.Helper()
 	seed := rand.Uint64N(1e6)
 	if text := os.Getenv("DUPLEX_SEED"); text != "" {
@@ -111,7 +97,7 @@ func newClash(t *testing.T, e engines, name string, tables func(rows int) []*tab
 	threads, rows := []int{1, 4, 8}[c.r.IntN(3)], []int{1, 10, 100, 1000}[c.r.IntN(4)]
 	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", threads, rows))
 	t.Logf("DUPLEX_SEED=%d: threads %d, batch_rows %d", seed, threads, rows)
-	c.rivals = newRivals(p, seed, tables(scaled(20, 100)), scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
+	c.rivals = newRivals(p, seed, hotTables(scaled(20, 100)), scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
 	for _, s := range p.sides() {
 		c.captures[s], c.applies[s] = p.process(s, "capture"), p.process(s, "apply")
 		c.processes = append(c.processes, c.captures[s], c.applies[s])
@@ -207,6 +193,7 @@ func (c *clash) settle() {
 	if concurrent == 0 {
 		c.t.Error("no row had concurrent writes: there was nothing to resolve")
 	}
+	c.tellCounts()
 	for _, s := range p.sides() {
 		v.checkPublished(p, s)
 		c.applies[s].Kill()
@@ -223,6 +210,19 @@ func (c *clash) settle() {
 		for _, stamp := range v.ends[s] {
 			c.since[stamp.Origin] = max(c.since[stamp.Origin], stamp.Seq)
 		}
+	}
+}
+
+// tellCounts logs what the applies say of conflicts since they were started.
+func (c *clash) tellCounts() {
+	c.t.Helper()
+	for _, s := range c.rivals.p.sides() {
+		status, err := c.applies[s].Status()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		a := status.Apply[0]
+		c.t.Logf("%s since its start: %d conflicts won by local writes, %d by those applied, %d rows put back", c.applies[s].Name, a.LocalWon, a.RemoteWon, a.Repaired)
 	}
 }
 

@@ -66,6 +66,13 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { n := w.IntN(rows); return []any{[]string{"row", "Row"}[n%2] + fmt.Sprint(n/2)} },
 		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
 	}
+	// The same row to the server, with other bytes.
+	padded := &table{
+		name: "padded", keys: []string{"name"}, columns: signed("v"), pads: true,
+		create: signature + "v INT, name VARCHAR(30) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY",
+		newKey: func(w *writer) []any { return []any{fmt.Sprint("row", w.IntN(rows)) + strings.Repeat(" ", w.IntN(2))} },
+		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
+	}
 	wide := &table{
 		name: "many", keys: []string{"id"}, columns: manyColumns, create: many,
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
@@ -85,24 +92,7 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
 		values: func(w *writer) []any { return []any{w.IntN(2)} },
 	}
-	return []*table{ints, pairs, names, wide, switches}
-}
-
-// spelledTables have keys that are the same to the server with other bytes.
-func spelledTables(rows int) []*table {
-	padded := &table{
-		name: "padded", keys: []string{"name"}, columns: signed("v"), pads: true,
-		create: signature + "v INT, name VARCHAR(30) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY",
-		newKey: func(w *writer) []any { return []any{fmt.Sprint("row", w.IntN(rows)) + strings.Repeat(" ", w.IntN(2))} },
-		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
-	}
-	folded := &table{
-		name: "folded", keys: []string{"name", "n"}, columns: signed("v"), folds: true,
-		create: signature + "v INT, name VARCHAR(30) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci NOT NULL, n INT NOT NULL, PRIMARY KEY (name, n)",
-		newKey: func(w *writer) []any { return []any{caseOf(w.Rand, "row"), w.IntN(rows)} },
-		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
-	}
-	return []*table{padded, folded}
+	return []*table{ints, pairs, names, padded, wide, switches}
 }
 
 // newRivals makes the tables on both servers, and so many writers a side.
