@@ -73,13 +73,14 @@ func (s *session) advance() {
 		s.settled = s.done
 		return
 	}
-	if s.candidate.offsets != nil && s.candidate.written > s.settled.written && s.versions.settled(s.candidate.written) {
+	if s.candidate.offsets != nil {
+		if !s.versions.settled(s.candidate.written) {
+			return
+		}
 		s.settled = s.candidate
 	}
-	if s.candidate.offsets == nil || s.settled.written >= s.candidate.written {
-		s.candidate = s.done
-		s.candidate.local = s.versions.seenUpTo()
-	}
+	s.candidate = s.done
+	s.candidate.local = s.versions.seenUpTo()
 }
 
 // settledNow notes that all that was written is settled.
