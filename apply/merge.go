@@ -35,6 +35,7 @@ type made struct {
 	seq change.Seq
 	// seen is the target's last transaction that had been applied there.
 	seen  change.Seq
+	order int64 // of the change within its transaction
 	place converge.Place
 }
 

@@ -210,7 +210,7 @@ func (s *session) merge(ctx context.Context, end *spine.Ending) error {
 		if err != nil {
 			return err
 		}
-		if err := b.add(t, key, s.decoded.Before, s.decoded.After, s.at(m, r)); err != nil {
+		if err := b.add(t, key, s.decoded.Before, s.decoded.After, s.at(m, r, s.decoded.TotalOrder)); err != nil {
 			return spine.Unreadable(r.Record, t.failure(err))
 		}
 		return nil

@@ -1,7 +1,9 @@
 package apply
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"duplex/converge"
 	"duplex/spine"
@@ -13,8 +15,9 @@ func (s *session) madeBy(end *spine.Ending) made {
 	return made{hlc: end.Stamp.HLC, seq: end.Stamp.Seq, seen: end.Stamp.Seen.Of(s.st.cfg.Process.Region)}
 }
 
-// at completes m with the place of a record.
-func (s *session) at(m made, r spine.Record) made {
+// at completes m with the places of a record, in the topics and in its transaction.
+func (s *session) at(m made, r spine.Record, order int64) made {
+	m.order = order
 	if s.versions != nil {
 		m.place = s.versions.place(spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset)
 	}
@@ -47,6 +50,7 @@ func (st *Stream) untracked(topic string, why error) {
 // be settled: only its versions count.
 func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	m, stamp, large := s.madeBy(end), end.Stamp, &bulk{}
+	var rows []relearnt
 	many := s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows)
 	for i := range end.Partitions {
 		p := &end.Partitions[i]
@@ -78,7 +82,7 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 			if many {
 				err = s.versions.addBulk(large, t, key)
 			} else {
-				err = s.versions.relearn(t, key, s.at(m, r))
+				rows = append(rows, relearnt{t, row{key: key, made: s.at(m, r, s.decoded.TotalOrder)}})
 			}
 			if err != nil {
 				return err
@@ -86,6 +90,9 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		}
 	}
 	s.asm.Pass(end)
+	if err := s.versions.relearn(rows); err != nil {
+		return err
+	}
 	if many {
 		s.versions.wroteBulk(large, stamp, s.stamps)
 		s.stamps = nil
@@ -100,9 +107,21 @@ func (v *versions) place(at spine.Partition, offset int64) converge.Place {
 	return v.places.add(at, offset)
 }
 
-// relearn notes a row that was applied before.
-func (v *versions) relearn(t *boundTable, key []byte, m made) error {
+// relearnt is a row that was applied before.
+type relearnt struct {
+	table *boundTable
+	row   row
+}
+
+// relearn notes the rows of one transaction that was applied before.
+func (v *versions) relearn(rows []relearnt) error {
+	slices.SortStableFunc(rows, func(a, b relearnt) int { return cmp.Compare(a.row.made.order, b.row.made.order) })
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.wroteRow(t, &row{key: key, made: m}, m.seq)
+	for i := range rows {
+		if err := v.wroteRow(rows[i].table, &rows[i].row, rows[i].row.made.seq); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,7 +30,7 @@ type tail struct {
 	in      *spine.Consumer
 	asm     *spine.Assembler
 	decoded schemas.Decoded
-	err     error // of asm.Passed
+	vague   []noted // of the transaction being read
 
 	mu     sync.Mutex
 	pulses map[string]chan struct{} // by token
@@ -45,6 +47,7 @@ const (
 	tailPause = time.Second // after a failure
 	markEvery = time.Second
 	maxMarks  = 4096
+	maxVague  = 10_000
 )
 
 // keep runs the tail until ctx ends. It survives the loss of the region's own
@@ -160,7 +163,7 @@ func (t *tail) assemble(ctx context.Context) error {
 		}
 		switch {
 		case status == spine.Nothing:
-			return t.err
+			return nil
 		case status == spine.Unread:
 			if err := t.in.Discover(ctx, missing); err != nil {
 				return err
@@ -170,10 +173,14 @@ func (t *tail) assemble(ctx context.Context) error {
 				return err
 			}
 		case status == spine.Waiting:
-			return t.err
+			return nil
 		default:
 			stamp := end.Stamp
-			if err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) }); err != nil {
+			err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) })
+			if err == nil {
+				err = t.tellVague(&stamp)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -211,7 +218,7 @@ func (t *tail) large(ctx context.Context, end *spine.Ending) error {
 		}
 	}
 	t.asm.Pass(end)
-	return nil
+	return t.tellVague(&stamp)
 }
 
 // note tells versions of one change.
@@ -224,10 +231,45 @@ func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error 
 	if err != nil {
 		return err
 	}
-	if s.Origin == t.v.region {
-		return t.v.local(table, key, *s, spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset)
+	n := noted{table, key, t.decoded.TotalOrder, spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset}
+	if table.binder.ExactKey() {
+		return t.tell(n, s)
 	}
-	return t.v.echo(table, key, s.Seq)
+	t.vague = append(t.vague, n)
+	if len(t.vague) < maxVague {
+		return nil
+	}
+	return t.tellVague(s) // of a large transaction; memory is bounded
+}
+
+// noted is a change that the tail has read.
+type noted struct {
+	table  *boundTable
+	key    []byte
+	order  int64 // within its transaction
+	at     spine.Partition
+	offset int64
+}
+
+func (t *tail) tell(n noted, s *change.Stamp) error {
+	if s.Origin == t.v.region {
+		return t.v.local(n.table, n.key, *s, n.at, n.offset)
+	}
+	return t.v.echo(n.table, n.key, s.Seq)
+}
+
+// tellVague tells of the changes of a transaction whose keys differ in bytes and may
+// be of one row to the server: they stand in several partitions, and their order counts.
+func (t *tail) tellVague(s *change.Stamp) error {
+	slices.SortStableFunc(t.vague, func(a, b noted) int { return cmp.Compare(a.order, b.order) })
+	for _, n := range t.vague {
+		if err := t.tell(n, s); err != nil {
+			return err
+		}
+	}
+	clear(t.vague)
+	t.vague = t.vague[:0]
+	return nil
 }
 
 // passed is told of each END record.

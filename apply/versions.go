@@ -1,7 +1,9 @@
 package apply
 
 import (
+	"cmp"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -135,6 +137,7 @@ func (v *versions) wrote(b *batch) error {
 	defer v.mu.Unlock()
 	for _, tables := range [2][]*tableRows{b.tables, b.late} {
 		for _, t := range tables {
+			t.inOrder()
 			for i := range t.rows {
 				if err := v.wroteRow(t.table, &t.rows[i], b.seq); err != nil {
 					return err
@@ -159,6 +162,18 @@ func (v *versions) wroteOpaque(seq change.Seq, hlc change.HLC) {
 
 func (v *versions) opaqueWrite(seq change.Seq, hlc change.HLC) converge.Write {
 	return converge.Write{Version: change.Version{HLC: hlc, Origin: v.source}, Seq: seq, Digest: v.digest(v.source, seq)}
+}
+
+// inOrder puts the rows into the order of their last changes, where two keys may
+// be of one row to the server: the later one tells what the row is. The batch is
+// written already.
+func (t *tableRows) inOrder() {
+	if t.table.binder.ExactKey() {
+		return
+	}
+	slices.SortStableFunc(t.rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.made.seq, b.made.seq), cmp.Compare(a.made.order, b.made.order))
+	})
 }
 
 func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {

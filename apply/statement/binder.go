@@ -243,11 +243,12 @@ func (b *Binder) Unique() []UniqueKey { return b.unique }
 
 // Identity reports whether AppendConflictKey tells keys apart exactly as the server
 // does. It doesn't where a collation ignores more than trailing spaces, nor for
-// types whose text has several forms.
+// types whose text has several forms. That a SELECT may show less than a column
+// holds doesn't matter: these keys come from the topics.
 func (b *Binder) Identity() bool {
 	for i := range b.key {
 		c := &b.key[i]
-		if c.typ >= schemas.UUID || c.kind == schemas.KindString && (c.vague || c.fold == foldAll) {
+		if c.typ >= schemas.UUID || c.kind == schemas.KindString && c.fold == foldAll {
 			return false
 		}
 	}
