@@ -26,7 +26,7 @@ func TestConflicts(t *testing.T) { onEveryPairIfLong(t, testConflicts) }
 
 func testConflicts(t *testing.T, e engines) {
 	c := newClash(t, e, "conflicts")
-	length, least := time.Duration(scaled(8, 600))*time.Second, scaled(6, 100)
+	length, least := time.Duration(scaled(3, 600))*time.Second, scaled(3, 100)
 	c.rivals.begin()
 	for began, n := time.Now(), 0; time.Since(began) < length || n < least; n++ {
 		c.disturb()
@@ -44,26 +44,27 @@ func TestConflictsAcrossOutage(t *testing.T) { onEveryPairIfLong(t, testConflict
 func testConflictsAcrossOutage(t *testing.T, e engines) {
 	c := newClash(t, e, "outage")
 	p := c.rivals.p
-	outage := time.Duration(scaled(3, 30)) * time.Second
-	for _, away := range [][]*Process{
+	outage := time.Duration(scaled(1, 30)) * time.Second
+	outages := [][]*Process{
 		{c.captures[p.west]}, {c.applies[p.east]}, {c.captures[p.east], c.applies[p.east]}, {c.captures[p.east], c.captures[p.west]}, {c.captures[p.west], c.applies[p.east]},
-	} {
+	}
+	for _, n := range c.r.Perm(len(outages))[:scaled(1, len(outages))] {
 		var names []string
 		c.rivals.begin()
-		time.Sleep(outage / 10)
-		for _, process := range away {
+		time.Sleep(outage / 4)
+		for _, process := range outages[n] {
 			names = append(names, process.Name)
 			process.Kill()
 		}
 		time.Sleep(outage)
-		for _, process := range away {
+		for _, process := range outages[n] {
 			process.Start()
 		}
-		time.Sleep(outage / 10) // they catch up while more is written
+		time.Sleep(outage / 4) // they catch up while more is written
 		t.Logf("outage of %v", names)
 		c.settle()
 	}
-	for range scaled(2, 10) {
+	for range scaled(1, 10) {
 		c.rivals.begin()
 		c.forget()
 		c.settle()
@@ -116,37 +117,66 @@ func (c *clash) streaming() {
 	}
 }
 
-// disturb kills or freezes one or two processes for a while, and then lets all
-// run for a while.
+// disturb freezes, kills or ends one or two processes for a while, or has both
+// applies die again and again, and then lets all run for a while.
 func (c *clash) disturb() {
 	c.t.Helper()
-	victims := c.r.Perm(len(c.processes))[:1+c.r.IntN(2)]
-	frozen := c.r.IntN(5) < 3
-	for _, v := range victims {
-		if process := c.processes[v]; frozen {
-			c.done["frozen "+process.args[1]]++
+	var victims []*Process
+	for _, v := range c.r.Perm(len(c.processes))[:1+c.r.IntN(2)] {
+		victims = append(victims, c.processes[v])
+	}
+	count := func(what string) {
+		for _, process := range victims {
+			c.done[what+" "+process.args[1]]++
+		}
+	}
+	switch c.r.IntN(8) {
+	case 0, 1, 2:
+		count("frozen")
+		for _, process := range victims {
 			process.Signal(syscall.SIGSTOP)
-		} else {
-			c.done["killed "+process.args[1]]++
+		}
+		time.Sleep(200*time.Millisecond + time.Duration(c.r.Int64N(int64(1800*time.Millisecond))))
+		for _, process := range victims {
+			process.Signal(syscall.SIGCONT)
+		}
+	case 3, 4, 5:
+		count("killed")
+		for _, process := range victims {
 			process.Kill()
 		}
-	}
-	if frozen {
-		time.Sleep(200*time.Millisecond + rand.N(1800*time.Millisecond))
-	} else {
 		time.Sleep(time.Duration(c.r.IntN(3)) * 200 * time.Millisecond)
-	}
-	for _, v := range victims {
-		if process := c.processes[v]; frozen {
-			process.Signal(syscall.SIGCONT)
-		} else {
+		for _, process := range victims {
 			process.Start()
 		}
+	case 6:
+		count("ended")
+		c.streaming() // else one asked to end may not listen yet
+		for _, process := range victims {
+			process.Term()
+			process.Start()
+		}
+	default:
+		c.storm()
 	}
 	if c.r.IntN(3) > 0 { // else the next trouble meets one that starts
 		c.streaming()
 	}
 	time.Sleep(time.Duration(c.r.Int64N(int64(time.Second))))
+}
+
+// storm kills both applies again and again while they learn what was applied and
+// put rows back.
+func (c *clash) storm() {
+	c.t.Helper()
+	c.done["storms"]++
+	for range 2 + c.r.IntN(3) {
+		for _, apply := range c.applies {
+			apply.Kill()
+			apply.Start()
+		}
+		time.Sleep(time.Duration(c.r.Int64N(int64(1500 * time.Millisecond))))
+	}
 }
 
 // forget kills the applies of both regions right after a commit, so that what
@@ -182,6 +212,9 @@ func (c *clash) settle() {
 	c.t.Helper()
 	r, p := c.rivals, c.rivals.p
 	r.end()
+	if c.r.IntN(3) == 0 {
+		c.storm() // instead of what there was to put back
+	}
 	c.streaming()
 	c.pass()
 	began := time.Now()
