@@ -1,0 +1,152 @@
+package apply
+
+import (
+	"testing"
+
+	"duplex/change"
+	"duplex/config"
+	"duplex/schemas"
+	"duplex/spine"
+)
+
+// known is a versions of east, whose source is west, and one row of a table.
+type known struct {
+	*versions
+	t     *testing.T
+	table *boundTable
+	key   []byte
+}
+
+func newKnown(t *testing.T) *known {
+	st := &Stream{cfg: Config{Process: &config.Process{Region: "east"}, Source: "west"}}
+	table := bound(t, "a")
+	table.tracked = table.binder.Identity()
+	return &known{newVersions(st), t, table, schemas.AppendBytes(nil, []byte("k"))}
+}
+
+func (k *known) must(err error) {
+	k.t.Helper()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+func (k *known) localWrite(seq change.Seq, hlc change.HLC, offset int64) {
+	k.t.Helper()
+	k.must(k.local(k.table, k.key, change.Stamp{Origin: "east", Seq: seq, HLC: hlc}, spine.Partition{Topic: "east.shop.a"}, offset))
+}
+
+// apply writes the row by a batch, unless it has a newer version.
+func (k *known) apply(seq change.Seq, hlc change.HLC) (lost bool) {
+	k.t.Helper()
+	b := &batch{merged: newMerged(), seq: seq}
+	r, _ := b.merge(k.table, k.key, nil, image(k.key, "", 0))
+	r.made = made{hlc: hlc, seq: seq, place: k.place(spine.Partition{Topic: "west.shop.a"}, int64(seq))}
+	k.must(k.sift(b.tables))
+	k.must(k.wrote(b))
+	return b.tables[0].rows[0].lost
+}
+
+// comeBy has the tail read what a batch wrote.
+func (k *known) comeBy(batch change.Seq) {
+	k.t.Helper()
+	k.must(k.echo(k.table, k.key, batch))
+	k.read(change.Stamp{Origin: "west", Seq: batch})
+}
+
+func (k *known) due() int {
+	due, _ := k.suspects()
+	return len(due)
+}
+
+// newest returns where the image stands that the row should have.
+func (k *known) newest() (topic string, offset int64) {
+	k.t.Helper()
+	row, ok, err := k.of(k.table, k.key)
+	if err != nil || !ok {
+		k.t.Fatal(ok, err)
+	}
+	at, offset, _ := k.places.of(row.Place)
+	return at.Topic, offset
+}
+
+// What is older than a known local write is left out, what is newer is not.
+func TestOlderIsLeftOut(t *testing.T) {
+	k := newKnown(t)
+	k.localWrite(1, 20, 7)
+	if !k.apply(1, 10) || k.apply(2, 30) {
+		t.Error("the older change was written, or the newer one left out")
+	}
+	if k.localWon.Load() != 1 || k.remoteWon.Load() != 1 {
+		t.Errorf("%d and %d conflicts counted, not one each", k.localWon.Load(), k.remoteWon.Load())
+	}
+}
+
+// A newer local write that the tail reads only after an older change was written
+// over it is to be put back, as soon as the tail has read that too; a newer change
+// over an older local write is right.
+func TestOverwrittenIsFound(t *testing.T) {
+	k := newKnown(t)
+	k.apply(5, 10)
+	k.localWrite(1, 20, 7)
+	if k.due() != 0 {
+		t.Error("the row is suspect before the tail has read what was written")
+	}
+	k.comeBy(5)
+	if topic, offset := k.newest(); k.due() != 1 || topic != "east.shop.a" || offset != 7 {
+		t.Errorf("%d suspects, the newest at %s@%d", k.due(), topic, offset)
+	}
+	if k.settled(5) {
+		t.Error("what must be repaired is taken for settled")
+	}
+	k.apply(6, 30)
+	k.comeBy(6)
+	if k.due() != 0 || !k.settled(6) {
+		t.Error("the newest change is suspect")
+	}
+}
+
+// Of a row that one transaction deletes and inserts anew the insert stands.
+func TestTwiceInOneTransaction(t *testing.T) {
+	k := newKnown(t)
+	k.localWrite(1, 20, 7)
+	k.localWrite(1, 20, 8)
+	if _, offset := k.newest(); offset != 8 {
+		t.Errorf("the newest image stands at %d", offset)
+	}
+}
+
+// What a large transaction wrote is known as what a batch did.
+func TestBulkIsKnown(t *testing.T) {
+	k := newKnown(t)
+	b := &bulk{}
+	k.must(k.addBulk(b, k.table, k.key))
+	k.localWrite(1, 20, 7)
+	k.wroteBulk(b, change.Stamp{Origin: "west", Seq: 4, HLC: 30}, nil)
+	if !k.apply(5, 25) {
+		t.Error("a change was written that is older than the large transaction")
+	}
+	k.comeBy(4)
+	if k.due() != 0 {
+		t.Error("the large transaction's row is suspect")
+	}
+}
+
+// What was applied before a restart comes by as part of a batch of then, which
+// nobody remembers.
+func TestRelearntIsNotSuspect(t *testing.T) {
+	k := newKnown(t)
+	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: made{hlc: 10, seq: 3}}}}))
+	k.comeBy(9)
+	if k.due() != 0 {
+		t.Error("a row that was applied before is suspect")
+	}
+	k.localWrite(1, 5, 7) // read late: it lies before
+	k.comeBy(9)
+	if k.due() != 0 {
+		t.Error("the newer change over an older local write is suspect")
+	}
+	if k.from = 9; k.echo(k.table, k.key, 9) != nil || k.due() != 0 {
+		t.Error("what was settled before is suspect")
+	}
+}
