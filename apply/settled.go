@@ -87,8 +87,11 @@ func (s *session) advance() {
 func (s *session) settledNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.done.offsets != nil {
-		s.settled = s.done
+	if s.done.offsets == nil {
+		return
+	}
+	s.settled = s.done
+	if s.versions != nil {
 		s.settled.local = s.versions.seenUpTo()
 	}
 }
