@@ -50,12 +50,12 @@ const (
 
 // mend repairs what is due. Nothing else is written meanwhile.
 func (s *session) mend(ctx context.Context) error {
-	if s.versions == nil || s.relearning() {
+	if s.versions == nil || s.relearning() || time.Now().Before(s.pulseFrom) {
 		return nil
 	}
 	due, more := s.versions.suspects()
 	// What wrote nothing doesn't come by: a canary does.
-	idle := s.pool.count() == 0 && time.Since(s.lastWritten()) > idleAfter && time.Now().After(s.pulseFrom) && (more || s.versions.behind(s.writtenUpTo()))
+	idle := s.pool.count() == 0 && time.Since(s.lastWritten()) > idleAfter && (more || s.versions.behind(s.writtenUpTo()))
 	if len(due) == 0 && !idle {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (s *session) mend(ctx context.Context) error {
 }
 
 // unlessLate passes on an error, but not that the tail is late: then it is given
-// time.
+// time, or what comes in would wait for it.
 func (s *session) unlessLate(err error) error {
 	if !errors.Is(err, errTailLate) {
 		return err
