@@ -103,6 +103,9 @@ func (v *versions) sift(tables []*tableRows) error {
 		if !t.table.tracked {
 			continue
 		}
+		if err := v.mergeSpellings(t); err != nil {
+			return err
+		}
 		for i := range t.rows {
 			r := &t.rows[i]
 			if r.void {
@@ -114,6 +117,37 @@ func (v *versions) sift(tables []*tableRows) error {
 			}
 			r.lost = known && k.Version.Compare(change.Version{HLC: r.made.hlc, Origin: v.source}) >= 0
 		}
+	}
+	return nil
+}
+
+// mergeSpellings makes rows void that a later change of the batch has under a key of
+// other bytes, which is the same to the server: the other region may have given the
+// row that key in between, and what it made of it then is all that counts.
+func (v *versions) mergeSpellings(t *tableRows) error {
+	if t.table.binder.ExactKey() {
+		return nil
+	}
+	last := map[string]*row{}
+	for i := range t.rows {
+		r := &t.rows[i]
+		if r.void {
+			continue
+		}
+		key, err := v.keyOf(t.table, r.key)
+		if err != nil {
+			return err
+		}
+		other := last[string(key)]
+		switch {
+		case other == nil:
+		case cmp.Or(cmp.Compare(other.made.seq, r.made.seq), cmp.Compare(other.made.order, r.made.order)) > 0:
+			r.void = true
+			continue
+		default:
+			other.void = true
+		}
+		last[string(key)] = r
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func (w *writer) rows(ctx context.Context, t *tableRows) error {
 	for _, r := range t.rows {
 		switch {
 		case r.void, r.lost:
-		case r.after == nil && t.late && !t.table.binder.ExactKey():
+		case r.after == nil && t.late && !t.table.binder.ExactKey() && !t.table.tracked:
 			gone = append(gone, r.key)
 		case r.after == nil:
 			w.keys = append(w.keys, r.key)
@@ -210,7 +210,7 @@ func (w *writer) keep(ctx context.Context, t *boundTable, rows []row) error {
 
 // deleteExactly deletes the rows of keys, but none whose key only equals one of
 // them. The server takes 'a' for 'A', and the fold misses pairs of some
-// collations: then the row that took the place of the deleted one may have been
+// collations (not where rows are tracked): then the row that took the place of the deleted one may have been
 // written before, by the same batch.
 func (w *writer) deleteExactly(ctx context.Context, t *boundTable, keys [][]byte) error {
 	if len(keys) == 0 {
