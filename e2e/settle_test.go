@@ -268,9 +268,9 @@ func imageText(t *table, image map[string]any, name string) string {
 		return ""
 	}
 	var parts []string
-	for _, c := range []string{"side", "op", "v"} {
+	for _, c := range append([]string{"side", "op", "v"}, t.keys...) {
 		if value, ok := image[c]; ok {
-			parts = append(parts, c+"="+textOf(value))
+			parts = append(parts, fmt.Sprintf("%s=%q", c, textOf(value)))
 		}
 	}
 	return strings.Join(parts, " ")
