@@ -40,7 +40,7 @@ func testHistories(t *testing.T, e engines) {
 		histories(t, e, seed, seed+1)
 		return
 	}
-	last := uint64(e.scaled(25, 1000))
+	last := uint64(e.scaled(15, 1000))
 	for first := uint64(0); first < last; first += perPair {
 		// A test of its own gives its servers back to those that follow.
 		t.Run(fmt.Sprintf("from %d", first), func(t *testing.T) { histories(t, e, first, min(first+perPair, last)) })
