@@ -89,6 +89,9 @@ func (t *tail) run(ctx context.Context, start spine.Offsets) error {
 	t.in = spine.NewConsumer(client, registry, t.asm)
 	t.asm.Same = func(r spine.Record, end *spine.Ending) (bool, error) {
 		_, _, err := t.binders.decode(ctx, r, &t.decoded)
+		if supervise.IsPermanent(err) {
+			return true, nil // its table was altered since; its number is right
+		}
 		return err == nil && string(t.decoded.TxID) == end.ID, err
 	}
 	if err := t.begin(ctx, start); err != nil {
