@@ -38,7 +38,9 @@ func (s *session) read(ctx, work context.Context) error {
 		case err := <-s.resets:
 			// Where the group was is no longer known: what isn't settled now could not
 			// be found again.
-			return errors.Join(s.finish(work), err)
+			limited, cancel := context.WithTimeout(work, drainLimit)
+			defer cancel()
+			return errors.Join(s.finish(limited), err)
 		case <-mends.C:
 			if err := s.mend(work); err != nil {
 				return err
@@ -124,15 +126,15 @@ func (s *session) assemble(ctx context.Context) error {
 	for {
 		status, end, missing, err := s.asm.Next()
 		if err != nil {
-			return supervise.Permanent(err)
+			return s.unlessLearning(err)
 		}
 		if status != spine.Waiting {
 			s.waitFrom = time.Time{}
 		}
 		if end != nil && s.asm.Applied == spine.Unknown && end.Stamp.Seq > s.known+1 {
-			return supervise.Permanent(s.asm.Gap("transaction %d is the first on the spine, and %d is the last that was applied", end.Stamp.Seq, s.known))
+			return s.unlessLearning(s.asm.Gap("transaction %d is the first on the spine, and %d is the last that was applied", end.Stamp.Seq, s.known))
 		}
-		if end != nil {
+		if end != nil && end.Stamp.Seq > s.known {
 			if err := s.st.checkClock(end.Stamp.Seq, end.Stamp.HLC); err != nil {
 				return errors.Join(s.settle(ctx), err) // what came before is done with
 			}

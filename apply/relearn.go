@@ -1,11 +1,15 @@
 package apply
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"duplex/converge"
+	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
 )
@@ -46,58 +50,71 @@ func (st *Stream) untracked(topic string, why error) {
 	}
 }
 
+// unlearntError says that what was applied before can't be read again for its
+// versions. The next session goes on without them.
+type unlearntError struct{ err error }
+
+func (e *unlearntError) Error() string {
+	return e.err.Error() + "; it was applied before: going on without knowing its versions, conflicts with it are not looked for"
+}
+func (e *unlearntError) Unwrap() error { return e.err }
+
+// Permanent tells that the stream goes on.
+func (e *unlearntError) Permanent() bool { return false }
+
+// unlessLearning makes an error of the topics permanent, but not while only versions
+// are read.
+func (s *session) unlessLearning(err error) error {
+	var gap *spine.GapError
+	if s.versions != nil && s.relearning() && errors.As(err, &gap) {
+		return &unlearntError{err}
+	}
+	return supervise.Permanent(err)
+}
+
 // relearn takes a transaction that was applied before this session and may not
 // be settled: only its versions count.
 func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	m, stamp, large := s.madeBy(end), end.Stamp, &bulk{}
 	var rows []relearnt
 	many := s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows)
-	for i := range end.Partitions {
-		p := &end.Partitions[i]
-		at := spine.Partition{Topic: p.Topic, Index: p.Partition}
-		box := s.asm.Inbox(at)
-		if box == nil {
-			continue // not wanted
+	started := time.Now()
+	more := func() error {
+		if time.Since(started) > spine.GapAfter {
+			return s.unlessLearning(s.asm.Gap("transaction %d has not all of its changes after %s", stamp.Seq, spine.GapAfter))
 		}
-		for left := p.Count; left > 0; left-- {
-			for box.Len() == 0 {
-				s.in.Resume()
-				if err := s.receive(ctx); err != nil {
-					return err
-				}
-			}
-			r := box.Pop()
-			if r.Seq != stamp.Seq {
-				return supervise.Permanent(s.asm.Gap("transaction %d lacks %d changes in %s[%d]", stamp.Seq, left, p.Topic, p.Partition))
-			}
-			t, key, err := s.binders.decode(ctx, r, &s.decoded)
-			if supervise.IsPermanent(err) {
-				// It was applied, so its table was fit for it then.
-				s.st.untracked(r.Topic, err)
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if many {
-				err = s.versions.addBulk(large, t, key)
-			} else {
-				rows = append(rows, relearnt{t, row{key: key, made: s.at(m, r, s.decoded.TotalOrder)}})
-			}
-			if err != nil {
-				return err
-			}
-		}
+		s.in.Resume()
+		return s.receive(ctx)
 	}
-	s.asm.Pass(end)
-	if err := s.versions.relearn(rows); err != nil {
+	err := s.asm.TakeLarge(more, func(r spine.Record) error {
+		started = time.Now()
+		t, key, err := s.binders.decode(ctx, r, &s.decoded)
+		switch {
+		case supervise.IsPermanent(err):
+			// It was applied, so its table was fit for it then.
+			s.st.untracked(r.Topic, err)
+			return nil
+		case err != nil:
+			return err
+		case many:
+			return s.versions.addBulk(large, t, key)
+		}
+		// The record's key would keep the whole answer of Kafka.
+		rows = append(rows, relearnt{t, row{key: bytes.Clone(key), made: s.at(m, r, s.decoded.TotalOrder)}})
+		return nil
+	})
+	s.decoded = schemas.Decoded{}
+	if gap := new(spine.GapError); errors.As(err, &gap) {
+		return s.unlessLearning(err)
+	}
+	if err != nil {
 		return err
 	}
 	if many {
 		s.versions.wroteBulk(large, stamp, s.stamps)
 		s.stamps = nil
 	}
-	return nil
+	return s.versions.relearn(rows)
 }
 
 // place returns the number of a place in the topics.
@@ -119,7 +136,15 @@ func (v *versions) relearn(rows []relearnt) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range rows {
-		if err := v.wroteRow(rows[i].table, &rows[i].row, rows[i].row.made.seq); err != nil {
+		t, m := rows[i].table, rows[i].row.made
+		if !t.tracked {
+			continue
+		}
+		k, known, err := v.of(t, rows[i].row.key)
+		if err == nil {
+			err = v.note(k, known, m, m.seq)
+		}
+		if err != nil {
 			return err
 		}
 	}

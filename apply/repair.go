@@ -294,7 +294,7 @@ func (r *repair) read(ctx context.Context, kafka config.Kafka, wanted map[spine.
 		return err
 	}
 	defer client.Close()
-	for left > 0 {
+	for bytes := int64(0); left > 0 && bytes < poolBytes; { // the others remain suspects
 		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -310,6 +310,7 @@ func (r *repair) read(ctx context.Context, kafka config.Kafka, wanted map[spine.
 				continue
 			}
 			left--
+			bytes += spine.Record{Record: record}.Size()
 			if err := row.decode(ctx, record, binders); err != nil {
 				return err
 			}

@@ -55,10 +55,9 @@ type session struct {
 	// versions is nil where conflicts aren't looked for.
 	versions      *versions
 	tail          *tail
-	tailStart     spine.Offsets
+	tailStart     tailStart
 	tailSaver     *spine.Committer
 	ownBinders    *binders
-	settledFrom   change.Seq     // the last that was settled before this session
 	known         change.Seq     // the last that was applied before this session
 	stamps        []change.Stamp // of the source's transactions that no batch has yet
 	repairsFailed int            // in a row
@@ -82,6 +81,8 @@ func (st *Stream) session(ctx context.Context) error {
 	}
 	final, carefully := verdict(run(ctx))
 	st.careful = carefully
+	var gap *unlearntError
+	st.unlearnt = errors.As(final, &gap)
 	if supervise.IsPermanent(final) {
 		final = st.withMend(final)
 	}
@@ -166,11 +167,12 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 		wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	s.pool = newPool(s.workers, s.written, s.troubled)
 	s.open = newBatch()
-	fail := func(err error) (func(), error) { client.Close(); return func() {}, err }
-	own, err := s.watchConflicts(ctx, server)
+	own, err := s.watchConflicts(server)
 	if err != nil {
-		return fail(err)
+		client.Close()
+		return func() {}, err
 	}
+	fail := func(err error) (func(), error) { client.Close(); own.Close(); return func() {}, err }
 	if err := s.resume(ctx, applied.Seq); err != nil {
 		return fail(err)
 	}
@@ -189,9 +191,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 			w.conn.Close()
 		}
 		client.Close()
-		if own != nil {
-			own.Close()
-		}
+		own.Close()
 	}, nil
 }
 
@@ -210,6 +210,8 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		// backup has is skipped by its seq.
 		s.st.cfg.Log.Warn("the target went back", "had", saved.written, "has", applied)
 		s.in.Start = spine.Offsets{}
+	case s.st.unlearnt:
+		s.in.Start = spine.Offsets{}
 	case saved.seq > applied, saved.seq > 0 && s.versions != nil:
 		// If it is more, what lies between had nothing for this task; if it is less,
 		// what lies between is read again for its versions.
@@ -217,16 +219,17 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 	}
 	s.done = checkpoint{offsets: spine.Offsets{}, seq: s.asm.Applied, written: applied}
 	s.known = applied
-	if s.versions != nil {
-		if len(saved.offsets) == 0 && applied > 0 {
-			// Nothing was ever saved: all that was applied is read again.
-			s.asm.Applied, s.settledFrom = spine.Unknown, 0
-			s.in.Adrift = func(spine.Partition) bool { return true }
-		} else {
-			s.settledFrom = min(s.asm.Applied, applied)
-		}
-		s.versions.from, s.versions.tail = s.settledFrom, s.settledFrom
+	if s.versions == nil {
+		return nil
 	}
+	settled := min(s.asm.Applied, applied)
+	if len(saved.offsets) == 0 && applied > 0 && !s.st.unlearnt {
+		// Nothing was ever saved: all that was applied is read again.
+		s.asm.Applied, settled = spine.Unknown, 0
+		s.in.Adrift = func(spine.Partition) bool { return true }
+	}
+	s.versions.from, s.versions.tail = settled, settled
+	s.st.unlearnt = false
 	return nil
 }
 
@@ -301,15 +304,8 @@ func (s *session) fetch(ctx context.Context) error {
 func (s *session) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
-	if err := s.settle(ctx); err != nil {
+	if err := s.finish(ctx); err != nil {
 		return err
 	}
-	s.note()
-	if err := s.settleAll(ctx); err != nil {
-		// What was written is read again for its versions at the next start.
-		s.st.cfg.Log.Info("the last transactions are not known to have come by", "error", err)
-		return s.saveSettled(ctx)
-	}
-	s.settledNow()
 	return s.saveSettled(ctx)
 }

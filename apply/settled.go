@@ -17,14 +17,11 @@ import (
 
 // watchConflicts prepares what finds out which of two regions' writes of a row
 // stays. It returns a client of the own region's Kafka.
-func (s *session) watchConflicts(ctx context.Context, server *mysql.Server) (*kgo.Client, error) {
+func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	cfg := s.st.cfg.Process
-	if len(s.st.cfg.Spec.Regions) != 2 {
-		return nil, nil
-	}
 	client, err := spine.Connect(cfg.Kafka)
-	if err != nil {
-		return nil, err
+	if err != nil || len(s.st.cfg.Spec.Regions) != 2 {
+		return client, err
 	}
 	s.versions = newVersions(s.st)
 	s.pool.versions = s.versions
@@ -32,13 +29,13 @@ func (s *session) watchConflicts(ctx context.Context, server *mysql.Server) (*kg
 	newBinders := func() *binders {
 		return &binders{db: s.target, watch: s.binders.watch, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	}
-	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, binders: newBinders(), pulses: map[string]chan struct{}{}}
+	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(), pulses: map[string]chan struct{}{}}
 	s.ownBinders = newBinders()
 	if s.ownBinders.registry, err = schemas.NewRegistry(cfg.Registry); err != nil {
 		client.Close()
 		return nil, supervise.Permanent(err)
 	}
-	s.tailSaver = &spine.Committer{Admin: kadm.NewClient(client), Source: cfg.Region, Spine: spine.Partition{Topic: topics.Spine(cfg.Region)},
+	s.tailSaver = &spine.Committer{Admin: s.tail.admin, Source: cfg.Region, Spine: spine.Partition{Topic: topics.Spine(cfg.Region)},
 		Group: topics.TailGroup(s.st.cfg.Spec.Task, s.st.cfg.Source, cfg.Region)}
 	return client, nil
 }
@@ -49,7 +46,7 @@ func (s *session) findTail(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	s.tailStart, _, err = s.tailSaver.Load(ctx)
+	s.tailStart.offsets, _, err = s.tailSaver.Load(ctx)
 	return err
 }
 
@@ -96,16 +93,18 @@ func (s *session) settledNow() {
 	}
 }
 
-// finish settles what is under way, if that can be done soon.
+// finish writes what is assembled and waits until it is settled. If that can't be had
+// now, it is read again for its versions at the next start.
 func (s *session) finish(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, drainLimit)
-	defer cancel()
-	if err := s.settle(limited); err != nil {
+	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	if err := s.settleAll(limited); err != nil {
+	s.note()
+	if err := s.settleAll(ctx); err != nil {
 		s.st.cfg.Log.Info("the last transactions are not known to have come by", "error", err)
+		return nil
 	}
+	s.settledNow()
 	return nil
 }
 

@@ -55,6 +55,7 @@ type Stream struct {
 	transactions atomic.Int64
 	batches      atomic.Int64
 	retries      atomic.Int64
+	unlearnt     bool         // the next session can't read what was applied again for its versions
 	told         sync.Map     // topics of which untracked was logged
 	localWon     atomic.Int64 // rows that both regions had written, by whose write stays
 	remoteWon    atomic.Int64

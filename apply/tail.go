@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"duplex/spine"
 	"duplex/supervise"
 	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // tail reads the topics of the own region, in the order of its binlog, and
@@ -25,12 +28,14 @@ type tail struct {
 	v       *versions
 	config  config.Kafka
 	from    config.Registry
+	admin   *kadm.Client // of the own Kafka
 	binders *binders
 
-	in      *spine.Consumer
-	asm     *spine.Assembler
-	decoded schemas.Decoded
-	vague   []noted // of the transaction being read
+	in       *spine.Consumer
+	asm      *spine.Assembler
+	decoded  schemas.Decoded
+	vague    []noted   // of the transaction being read
+	waitFrom time.Time // since when the head of the spine waits for changes
 
 	mu     sync.Mutex
 	pulses map[string]chan struct{} // by token
@@ -45,36 +50,84 @@ type tailMark struct {
 
 const (
 	tailPause = time.Second // after a failure
-	markEvery = time.Second
-	maxMarks  = 4096
-	maxVague  = 10_000
+	// tailLongPause is that after one that stays.
+	tailLongPause = 30 * time.Second
+	markEvery     = time.Second
+	maxMarks      = 4096
+	maxVague      = 10_000
 )
 
-// keep runs the tail until ctx ends. It survives the loss of the region's own
-// Kafka: what comes in goes on being applied then, and conflicts are looked for when
-// it is back.
-func (t *tail) keep(ctx context.Context, start spine.Offsets) error {
+// tailStart is where the tail begins.
+type tailStart struct {
+	offsets spine.Offsets
+	// adrift is set if the partitions aren't aligned with the spine there: what
+	// stands before the first transaction is passed over.
+	adrift bool
+}
+
+// keep runs the tail until ctx ends. Whatever is wrong with the region's own Kafka
+// or topics, what comes in goes on being applied: conflicts are looked for when
+// they can be read again, or, if they can't, from their end on.
+func (t *tail) keep(ctx context.Context, start tailStart) error {
 	for {
 		err := t.run(ctx, start)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		case supervise.IsPermanent(err):
-			return fmt.Errorf("reading the own topics of region %s: %w", t.v.region, err)
 		}
-		t.st.cfg.Log.Warn("the tail begins anew", "error", err, "after", tailPause)
-		if last, ok := t.lastMark(); ok {
-			start = last.offsets
+		pause := tailPause
+		if supervise.IsPermanent(err) {
+			pause = tailLongPause
+			t.st.cfg.Log.Warn("the own topics can't be read on: conflicts with what this region wrote before their end are not looked for", "error", err)
+			t.forgetMarks()
+			if ends, err := t.ends(ctx); err == nil {
+				start, pause = tailStart{ends, true}, tailPause
+			}
+		} else {
+			t.st.cfg.Log.Warn("the tail begins anew", "error", err, "after", pause)
+			if m, ok := t.oldestMark(); ok {
+				start = tailStart{offsets: m.offsets}
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(tailPause):
+		case <-time.After(pause):
 		}
 	}
 }
 
-func (t *tail) run(ctx context.Context, start spine.Offsets) error {
+// ends returns where the own topics end.
+func (t *tail) ends(ctx context.Context) (spine.Offsets, error) {
+	found, err := t.admin.ListTopics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing topics: %w", spine.Explain(err))
+	}
+	var names []string
+	for topic := range found {
+		if t.wanted()(topic) {
+			names = append(names, topic)
+		}
+	}
+	// The tables are asked first: what an END record promises that comes after the
+	// end of the spine was published later still.
+	at := spine.Offsets{}
+	for _, topics := range [][]string{names, {topics.Spine(t.v.region)}} {
+		if len(topics) == 0 {
+			continue // it would mean all
+		}
+		listed, err := t.admin.ListCommittedOffsets(ctx, topics...)
+		if err == nil {
+			err = listed.Error()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the ends of the own topics: %w", spine.Explain(err))
+		}
+		listed.Each(func(o kadm.ListedOffset) { at[spine.Partition{Topic: o.Topic, Index: o.Partition}] = o.Offset })
+	}
+	return at, nil
+}
+
+func (t *tail) run(ctx context.Context, start tailStart) error {
 	client, err := spine.Connect(t.config)
 	if err != nil {
 		return err
@@ -136,12 +189,11 @@ func (t *tail) wanted() func(string) bool {
 func (t *tail) accept(origin change.Region) bool { return origin == t.v.region || origin == t.v.source }
 
 // begin sets where the partitions are read from: from where it was saved, or from
-// the first record. In those that aren't aligned with the spine, what stands before
-// the first transaction is passed over.
-func (t *tail) begin(ctx context.Context, start spine.Offsets) error {
-	t.in.Start = start
-	t.in.Adrift = func(p spine.Partition) bool { _, ok := start[p]; return !ok }
-	if len(start) > 0 {
+// the first record.
+func (t *tail) begin(ctx context.Context, start tailStart) error {
+	t.in.Start = start.offsets
+	t.in.Adrift = func(p spine.Partition) bool { _, ok := start.offsets[p]; return start.adrift || !ok }
+	if len(start.offsets) > 0 {
 		return nil
 	}
 	first, err := t.in.Admin.ListStartOffsets(ctx, t.in.Spine().Topic)
@@ -164,6 +216,9 @@ func (t *tail) assemble(ctx context.Context) error {
 		if err != nil {
 			return supervise.Permanent(err)
 		}
+		if status != spine.Waiting {
+			t.waitFrom = time.Time{}
+		}
 		switch {
 		case status == spine.Nothing:
 			return nil
@@ -172,10 +227,16 @@ func (t *tail) assemble(ctx context.Context) error {
 				return err
 			}
 		case status == spine.Waiting && t.asm.Stuck(end):
-			if err := t.large(ctx, end); err != nil {
+			if err := t.large(ctx, end.Stamp); err != nil {
 				return err
 			}
 		case status == spine.Waiting:
+			if t.waitFrom.IsZero() {
+				t.waitFrom = time.Now()
+			}
+			if time.Since(t.waitFrom) > spine.GapAfter {
+				return supervise.Permanent(t.asm.Gap("transaction %d of %s has not all of its %d changes after %s", end.Stamp.Seq, end.Stamp.Origin, t.asm.Events(end), spine.GapAfter))
+			}
 			return nil
 		default:
 			stamp := end.Stamp
@@ -192,35 +253,18 @@ func (t *tail) assemble(ctx context.Context) error {
 
 // large takes a transaction that is larger than the inboxes. A row is in one
 // partition, so they may be taken one after the other.
-func (t *tail) large(ctx context.Context, end *spine.Ending) error {
-	stamp := end.Stamp
-	for i := range end.Partitions {
-		p := &end.Partitions[i]
-		box := t.asm.Inbox(spine.Partition{Topic: p.Topic, Index: p.Partition})
-		if box == nil {
-			continue // not wanted
+func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
+	more := func() error {
+		t.in.Resume()
+		fetches := t.in.Client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		for left := p.Count; left > 0; left-- {
-			for box.Len() == 0 {
-				t.in.Resume()
-				fetches := t.in.Client.PollFetches(ctx)
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				if err := t.in.Accept(ctx, fetches); err != nil {
-					return err
-				}
-			}
-			r := box.Pop()
-			if r.Seq != stamp.Seq || r.Origin != stamp.Origin {
-				return supervise.Permanent(t.asm.Gap("transaction %d of %s lacks %d changes in %s[%d]", stamp.Seq, stamp.Origin, left, p.Topic, p.Partition))
-			}
-			if err := t.note(ctx, r, &stamp); err != nil {
-				return err
-			}
-		}
+		return t.in.Accept(ctx, fetches)
 	}
-	t.asm.Pass(end)
+	if err := t.asm.TakeLarge(more, func(r spine.Record) error { return t.note(ctx, r, &stamp) }); err != nil {
+		return err
+	}
 	return t.tellVague(&stamp)
 }
 
@@ -238,6 +282,7 @@ func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error 
 	if table.binder.ExactKey() {
 		return t.tell(n, s)
 	}
+	n.key = bytes.Clone(key) // or it would keep the whole answer of Kafka
 	t.vague = append(t.vague, n)
 	if len(t.vague) < maxVague {
 		return nil
@@ -327,7 +372,13 @@ func (t *tail) mark() {
 	t.marks = append(t.marks, tailMark{t.in.Taken(), t.asm.Applied})
 }
 
-func (t *tail) lastMark() (m tailMark, ok bool) {
+func (t *tail) forgetMarks() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.marks = nil
+}
+
+func (t *tail) oldestMark() (m tailMark, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.marks) == 0 {

@@ -63,6 +63,7 @@ func newVersions(st *Stream) *versions {
 	return &versions{
 		localWon: &st.localWon, remoteWon: &st.remoteWon, repaired: &st.repaired,
 		region: region, source: source, seed: maphash.MakeSeed(), index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
+		places:   places{numbers: map[spine.Partition]uint64{}},
 		frontier: converge.NewFrontier(region, []change.Region{region, source}),
 	}
 }
@@ -224,7 +225,13 @@ func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
 	if r.lost {
 		return nil
 	}
-	w := converge.Write{Version: change.Version{HLC: r.made.hlc, Origin: v.source}, Seq: r.made.seq, Digest: v.digest(v.source, batch), Place: r.made.place}
+	return v.note(k, known, r.made, batch)
+}
+
+// note notes a change that a batch has written to the row of which k is known, the
+// last that of was asked for.
+func (v *versions) note(k converge.Known, known bool, m made, batch change.Seq) error {
+	w := converge.Write{Version: change.Version{HLC: m.hlc, Origin: v.source}, Seq: m.seq, Digest: v.digest(v.source, batch), Place: m.place}
 	if known && k.Read && k.Last&1 == 1 {
 		// What came in as a delete may have found no row, and one may have been
 		// written since.
@@ -303,8 +310,7 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq) error {
 	return v.index.Echo(v.key, d)
 }
 
-// read notes that the tail has read a transaction, and forgets what needs no
-// remembering.
+// read notes that the tail has read a transaction.
 func (v *versions) read(s change.Stamp) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -335,8 +341,9 @@ func (v *versions) sweep() {
 	v.dropBulks(stable)
 }
 
-// suspects returns the rows that may have an older image than that of the newest
-// version, of those that were the tail has read; and whether there are others.
+// suspects returns the rows that seem to have an older image than the newest
+// version's, of those of which the tail has read all that was written; and whether there
+// are others.
 func (v *versions) suspects() (due [][]byte, more bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -360,25 +367,28 @@ func (v *versions) settled(seq change.Seq) bool {
 }
 
 // places are where images stand in topics, as numbers.
-type places struct{ known []spine.Partition }
+type places struct {
+	known   []spine.Partition
+	numbers map[spine.Partition]uint64 // 1 + the place in known
+}
 
 const offsetBits = 44
 
 func (p *places) add(at spine.Partition, offset int64) converge.Place {
-	for i, known := range p.known {
-		if known == at {
-			return converge.Place(uint64(i+1)<<offsetBits | uint64(offset))
-		}
+	n, ok := p.numbers[at]
+	if !ok {
+		p.known = append(p.known, at)
+		n = uint64(len(p.known))
+		p.numbers[at] = n
 	}
-	p.known = append(p.known, at)
-	return converge.Place(uint64(len(p.known))<<offsetBits | uint64(offset))
+	return converge.Place(n<<offsetBits | uint64(offset))
 }
 
 // of returns what add was given; ok is false for no place.
 func (p *places) of(place converge.Place) (at spine.Partition, offset int64, ok bool) {
-	i := uint64(place) >> offsetBits
-	if i == 0 {
+	n := uint64(place) >> offsetBits
+	if n == 0 {
 		return at, 0, false
 	}
-	return p.known[i-1], int64(uint64(place) & (1<<offsetBits - 1)), true
+	return p.known[n-1], int64(uint64(place) & (1<<offsetBits - 1)), true
 }

@@ -261,6 +261,38 @@ func (a *Assembler) Take(each func(Record) error) error {
 	return nil
 }
 
+// TakeLarge is Take for a transaction that needn't be fetched whole. more is called
+// until what lacks has come; its error ends it.
+func (a *Assembler) TakeLarge(more func() error, each func(Record) error) error {
+	end := a.spine[a.head] // a copy: more may move the END records
+	stamp := end.Stamp
+	for _, p := range end.Partitions {
+		box, ok := a.inboxes[Partition{p.Topic, p.Partition}]
+		if !ok {
+			continue // not wanted
+		}
+		for left := p.Count; left > 0; left-- {
+			for box.Len() == 0 {
+				if box.broken != nil {
+					return fmt.Errorf("transaction %d lacks %d of its changes: %w", stamp.Seq, left, box.broken)
+				}
+				if err := more(); err != nil {
+					return err
+				}
+			}
+			r := box.Pop()
+			if r.Seq != stamp.Seq || r.Origin != stamp.Origin {
+				return a.Gap("transaction %d of %s lacks %d changes in %s[%d]", stamp.Seq, stamp.Origin, left, p.Topic, p.Partition)
+			}
+			if err := each(r); err != nil {
+				return err
+			}
+		}
+	}
+	a.Pass(&a.spine[a.head])
+	return nil
+}
+
 // Pass notes that the transaction at the head of the spine is taken.
 func (a *Assembler) Pass(end *Ending) {
 	if end.Stamp.Origin == a.Source {
