@@ -179,6 +179,14 @@ func (x *Index) Marked(key []byte, w Write, at Pos) error {
 // Suspected returns how many rows may be suspects.
 func (x *Index) Suspected() int { return len(x.suspects) }
 
+// Suspect reports whether the last image of a row that the tail has read isn't that
+// of its newest version.
+func (x *Index) Suspect(key []byte) bool {
+	s, hash := x.shard(key)
+	e := s.find(hash, key)
+	return e != nil && e.flags&suspect != 0 && e.last != e.digest
+}
+
 // Cleared notes that a suspect row was looked at and needn't be written.
 func (x *Index) Cleared(key []byte) {
 	s, hash := x.shard(key)

@@ -24,9 +24,9 @@ func (x *Index) Settle(v change.Version, holders [][]byte) (newest change.Versio
 }
 
 // Yielded notes the deletion of a row that yielded, as the tail reads that it
-// was published. Whether there was a row, Echo tells.
-func (x *Index) Yielded(key []byte, v change.Version) error {
-	e, err := x.raise(key, Write{Version: v})
+// was published. Whether there was a row, Echo or Local tells.
+func (x *Index) Yielded(key []byte, w Write) error {
+	e, err := x.raise(key, w)
 	if e == nil {
 		return err
 	}

@@ -72,10 +72,10 @@ func (w *world) crash(r *region, _ int) {
 			w.learn(r, s, forgotten)
 		}
 	}
-	r.followed = w.regions[r.id].after(forgotten)
+	r.followed, r.reborn = w.regions[r.id].after(forgotten), len(r.binlog)
 	r.tail = [maxParts]int{r.followed, r.followed}
 	for p := range w.parts {
-		for r.tail[p] < r.published {
+		for r.tail[p] < r.published && !w.first {
 			w.tailed(r, p)
 		}
 	}
@@ -127,6 +127,10 @@ func (w *world) learn(r *region, source int, forgotten change.HLC) {
 			r.frontier.Read(from.name, t.stamp)
 		}
 		if t.marked || t.stamp.Seq > r.durable[source] {
+			continue
+		}
+		if w.first {
+			w.relearn(r, uint8(source), at)
 			continue
 		}
 		for i := range t.n {

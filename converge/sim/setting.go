@@ -13,6 +13,7 @@ type setting struct {
 	policy               policy
 	replay               bool
 	evict                bool
+	first                bool // written without a look at the row, as package apply does between two regions
 	careful              bool // every change waits for the tail, and absent rows can be locked
 	broken               rule
 }
@@ -76,5 +77,8 @@ func draw(pick chooser, broken rule) setting {
 		s.writes *= 3 // so that much is forgotten meanwhile
 	}
 	s.perTxn = min(s.perTxn, s.keys)
+	if s.regions == 2 && s.policy == lastWriteWins && pick.intn(2) == 0 {
+		s.first, s.replay = true, false
+	}
 	return s
 }

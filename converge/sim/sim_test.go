@@ -46,7 +46,7 @@ func TestNothingToRepairIfAllIsAwaited(t *testing.T) {
 	for seed := range uint64(3000) {
 		pick := random(seed)
 		s := draw(pick, none)
-		s.careful = true
+		s.careful, s.first = true, false
 		w := newWorld(s, pick)
 		if w.run(nil); w.fault != "" || w.restored > 0 || w.heals > 0 {
 			t.Errorf("history %d: %d repairs, %d healed, %s", seed, w.restored, w.heals, w.fault)

@@ -53,18 +53,21 @@ func (w *world) possible(must, may []action) ([]action, []action) {
 				must = append(must, action{(*world).tailed, r.id, int8(p)})
 			}
 		}
+		if w.first {
+			must = w.ofFirst(must, r)
+		}
 		for s := range w.regions {
-			if s != i {
+			if s != i && !w.first {
 				must = w.ofJob(must, r, &r.streams[s].job, (*world).begin, s, r.streams[s].next < w.regions[s].published)
 			}
 		}
-		if w.broken != noAudit {
+		if w.broken != noAudit && !w.first {
 			must = w.ofJob(must, r, &r.repair, (*world).inspect, int(r.id), r.repair.stage == idle && len(r.index.Suspects(w.pos(r))) > 0)
 		}
 		if w.crashed < w.crashes && w.written > 0 && w.pick.intn(4) == 0 {
 			may = append(may, action{(*world).crash, r.id, 0})
 		}
-		if w.evict && r.index.Len() > 0 {
+		if w.evict && r.index.Len() > 0 && w.read(r) >= r.reborn {
 			may = append(may, action{(*world).sweep, r.id, 0})
 		}
 	}

@@ -74,6 +74,7 @@ type region struct {
 	followed int           // of the own transactions, by the frontier
 	streams  [maxRegions]stream
 	saved    change.HLC // index.Forgotten, as it was at some time
+	reborn   int        // how much of its own topics is to be read again after a crash before it forgets
 	repair   job
 }
 
@@ -91,6 +92,13 @@ const (
 	waiting         // for the tail, rows locked
 	decided         // rows locked
 	committed       // and not noted in the index yet
+
+	// Only where apply writes first:
+	crowded  // the server refused a duplicate of a unique value
+	asking   // who yields: rows locked, waiting for the tail
+	making   // room is to be made
+	made     // waiting for the tail to read that
+	watching // for the tail to read what was put back
 )
 
 // job is a batch of a stream, or a repair, on its way into the database.
@@ -103,6 +111,9 @@ type job struct {
 	seq     change.Seq
 	hlc     change.HLC
 	at      converge.Pos // behind its transaction
+
+	yields txn                      // that makes room
+	puts   [maxKeys]converge.Digest // of what a repair puts back
 }
 
 // item is a row that a job decides on.
@@ -119,6 +130,7 @@ type item struct {
 	verdict converge.Verdict
 	holder  bool // only locked, as it holds a unique value that another takes
 	yields  bool // it is deleted, for its unique value
+	lost    bool // a newer version is known
 }
 
 // world is all regions at a moment of a history.

@@ -168,11 +168,13 @@ func (w *world) tailed(r *region, part int) {
 	for i, c := range t.rows[:t.n] {
 		switch {
 		case w.part(c.key) != part:
+		case w.first:
+			w.tailFirst(r, at, i)
 		case t.marked:
 			w.must(r.index.Echo(keyBytes[c.key], c.after.digest()))
 		case c.after == 0 && w.broken == noTombstone:
 		case t.outbox:
-			w.must(r.index.Yielded(keyBytes[c.key], w.told(t.version(i))))
+			w.must(r.index.Yielded(keyBytes[c.key], converge.Write{Version: w.told(t.version(i))}))
 		default:
 			w.judge(r, c.key, t.stamp)
 			w.must(r.local(c.key, w.claimOf(r.id, at, i)))

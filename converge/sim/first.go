@@ -1,0 +1,290 @@
+package main
+
+import (
+	"duplex/change"
+	"duplex/converge"
+)
+
+// The way of package apply between two regions (setting.first): a batch leaves out what
+// the index knows to be older and writes the rest without a look at the rows; what
+// it wrote over a newer version is put back when the tail has come by. What stands for
+// an image is the transaction that left it. Only where the server refuses a
+// duplicate of a unique value is room made for it (room.go).
+
+// left stands, in a region, for what a transaction left of a row: odd if the
+// region made it itself.
+func (r *region) left(origin uint8, seq change.Seq) converge.Digest {
+	d := converge.Digest(seq+1)<<3 | converge.Digest(origin)<<1
+	if origin == r.id {
+		d |= 1
+	}
+	return d
+}
+
+// gather takes a batch of transactions of the other region.
+func (w *world) gather(r *region, source int) {
+	s, from := &r.streams[source], &w.regions[source]
+	j := &s.job
+	*j = job{upTo: s.next}
+	for left := 1 + w.pick.intn(w.batch); left > 0 && j.upTo < from.published; j.upTo++ {
+		t := &from.binlog[j.upTo]
+		if t.marked || t.stamp.Seq <= r.durable[source] {
+			continue
+		}
+		for i := range t.n {
+			if t.outbox && w.broken == noPublishing {
+				break
+			}
+			j.take(w.foreign(r, uint8(source), j.upTo, i))
+		}
+		j.seq, j.hlc = t.stamp.Seq, t.stamp.HLC
+		left--
+	}
+	for i := range j.n {
+		j.items[i].write.Digest = r.left(uint8(source), j.seq)
+	}
+	w.sift(r, source)
+}
+
+// foreign is a row of a transaction of the other region, as a batch has it.
+func (w *world) foreign(r *region, source uint8, at, i int) item {
+	t := &w.regions[source].binlog[at]
+	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(source, t.stamp.Seq), Place: place(source, at, i)}
+	if t.outbox && t.version(i).Origin == r.name {
+		write.Seq = 0 // numbers of the other region
+	}
+	return item{key: t.rows[i].key, write: converge.Claim{Write: write}, after: t.rows[i].after}
+}
+
+// take merges a row into a batch: of each key the greatest version stays.
+func (j *job) take(it item) {
+	had := j.item(it.key)
+	switch {
+	case had == nil:
+		j.items[j.n] = it
+		j.n++
+	case had.write.Version.Compare(it.write.Version) <= 0:
+		*had = it
+	}
+}
+
+// sift marks what is older than what the index knows.
+func (w *world) sift(r *region, source int) {
+	j := r.jobOf(source)
+	j.stage = decided
+	for i := range j.items[:j.n] {
+		it := &j.items[i]
+		it.lost = r.loses(it)
+	}
+	w.logf("%s of %s, up to %d: %v", r.name, names[source], j.seq, j.items[:j.n])
+}
+
+func (r *region) loses(it *item) bool {
+	k, known := r.index.Of(keyBytes[it.key])
+	return known && k.Version.Compare(it.write.Version) >= 0
+}
+
+// attempt writes a batch, or a repair, unless the server refuses it.
+func (w *world) attempt(r *region, source int) {
+	j := r.jobOf(source)
+	t := txn{marked: true, origin: uint8(source), seq: j.seq, hlc: j.hlc}
+	for _, it := range j.items[:j.n] {
+		if at := &r.rows[it.key]; !it.lost && at.image != it.after {
+			t.rows[t.n] = rowChange{key: it.key, before: at.image, after: it.after}
+			t.n++
+		}
+	}
+	if w.clashes(r, &t) {
+		w.again++
+		w.logf("%s of %s: the server refuses a duplicate of a unique value", r.name, names[source])
+		w.release(r, j)
+		j.stage = crowded
+		return
+	}
+	for _, c := range t.rows[:t.n] {
+		r.rows[c.key].image = c.after
+		r.rows[c.key].basedOn(j.item(c.key).write.Write)
+	}
+	if j.n > 0 {
+		w.append(r, &t, source)
+	}
+	w.release(r, j)
+	j.at, j.waitFor = converge.Pos(len(r.binlog)), len(r.binlog)
+	j.stage = committed
+	if source == int(r.id) {
+		w.restored++
+		j.stage = watching
+	}
+}
+
+// remember notes a batch that is committed.
+func (w *world) remember(r *region, source int) {
+	j, s := r.jobOf(source), &r.streams[source]
+	for _, it := range j.items[:j.n] {
+		if !it.lost {
+			w.wroteFirst(r, it.key, it.write.Write, j.at)
+		}
+	}
+	for ; s.next < j.upTo; s.next++ {
+		r.frontier.Read(names[source], w.regions[source].binlog[s.next].stamp)
+	}
+	j.stage = idle
+}
+
+func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at converge.Pos) {
+	if k, known := r.index.Of(keyBytes[key]); known && k.Read && k.Last&1 == 1 {
+		w.must(r.index.Marked(keyBytes[key], write, at))
+		return
+	}
+	w.must(r.index.Wrote(keyBytes[key], write, at))
+}
+
+// relearn notes again what was applied before a crash.
+func (w *world) relearn(r *region, source uint8, at int) {
+	for i := range w.regions[source].binlog[at].n {
+		it := w.foreign(r, source, at, i)
+		w.wroteFirst(r, it.key, it.write.Write, converge.Pos(len(r.binlog)))
+	}
+}
+
+// tailFirst tells the index of one row that the tail has read.
+func (w *world) tailFirst(r *region, at, i int) {
+	t := &r.binlog[at]
+	c, key := t.rows[i], keyBytes[t.rows[i].key]
+	if t.marked {
+		w.must(r.index.Echo(key, r.echo(c.key, t)))
+		return
+	}
+	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(r.id, t.stamp.Seq), Place: place(r.id, at, i)}
+	if t.outbox {
+		write.Seq = 0
+	}
+	if t.outbox && c.before == 0 {
+		w.must(r.index.Yielded(key, write))
+		return
+	}
+	w.must(r.index.Local(key, write))
+}
+
+// echo is what a row that apply wrote is taken for.
+func (r *region) echo(key uint8, t *txn) converge.Digest {
+	if d := r.repair.puts[key]; d != 0 {
+		return d
+	}
+	k, known := r.index.Of(keyBytes[key])
+	if known && k.Version.Origin == names[t.origin] && k.Seq <= t.seq && k.Digest&1 == 0 {
+		return k.Digest // the batch had it
+	}
+	return r.left(t.origin, t.seq)
+}
+
+// lookBehind begins to put back rows of which the last image isn't the newest.
+func (w *world) lookBehind(r *region, _ int) {
+	due := r.index.Suspects(w.pos(r))
+	if w.pick.intn(2) == 0 {
+		due = due[:1]
+	}
+	j := &r.repair
+	*j = job{}
+	for k := range keyBytes {
+		for _, key := range due {
+			if string(keyBytes[k]) == string(key) {
+				j.items[j.n] = item{key: uint8(k)}
+				j.n++
+			}
+		}
+	}
+	w.repairs++
+	w.holdAll(r)
+}
+
+// holdAll fetches the images that a repair puts back, and locks the rows.
+func (w *world) holdAll(r *region) {
+	j := &r.repair
+	j.puts = [maxKeys]converge.Digest{}
+	for i := range j.n {
+		it := &j.items[i]
+		k, _ := r.index.Of(keyBytes[it.key])
+		*it = item{key: it.key, write: converge.Claim{Write: k.Write}}
+		it.after = w.imageAt(k.Place)
+		j.hlc = max(j.hlc, k.Version.HLC)
+		w.hold(r, it, int(r.id))
+	}
+	j.stage, j.waitFor = waiting, len(r.binlog)
+	w.logf("%s is to put back %v", r.name, j.items[:j.n])
+}
+
+func (w *world) imageAt(p converge.Place) image {
+	return w.regions[p>>32].binlog[p>>8&0xffffff].rows[p&0xff].after
+}
+
+// putBack leaves of a repair what is still wrong, the tail having come by.
+func (w *world) putBack(r *region, _ int) {
+	j := &r.repair
+	left := 0
+	for _, it := range j.items[:j.n] {
+		if k, known := r.index.Of(keyBytes[it.key]); known && k.Place == it.write.Place && k.Last != k.Digest {
+			j.items[left] = it
+			j.puts[it.key] = k.Digest
+			left++
+			continue
+		}
+		r.rows[it.key].held, r.rows[it.key].latched = 0, 0
+	}
+	if j.n, j.stage = left, decided; left == 0 {
+		*j = job{}
+	}
+}
+
+// putBackAll ends a repair that the tail has read.
+func (w *world) putBackAll(r *region, _ int) {
+	j := &r.repair
+	for _, it := range j.items[:j.n] {
+		if k, known := r.index.Of(keyBytes[it.key]); known && k.Digest == j.puts[it.key] {
+			r.index.Cleared(keyBytes[it.key])
+		}
+	}
+	*j = job{}
+}
+
+// ofFirst appends what can happen next to the jobs of a region.
+func (w *world) ofFirst(must []action, r *region) []action {
+	source := 1 - int(r.id)
+	s, fix := &r.streams[source], &r.repair
+	j := &s.job
+	can := func(do func(*world, *region, int), arg int) { must = append(must, action{do, r.id, int8(arg)}) }
+	read := func(j *job) bool { return w.read(r) >= j.waitFor }
+	for _, j := range [2]*job{j, fix} {
+		arg := source
+		if j == fix {
+			arg = int(r.id)
+		}
+		switch {
+		case j.stage == decided:
+			can((*world).attempt, arg)
+		case j.stage == crowded && (j == fix || fix.stage == idle):
+			can((*world).ask, arg)
+		case j.stage == asking && read(j):
+			can((*world).answer, arg)
+		case j.stage == making:
+			can((*world).makeRoom, arg)
+		case j.stage == made && read(j):
+			can((*world).retry, arg)
+		}
+	}
+	switch {
+	case j.stage == idle && fix.stage == idle && s.next < w.regions[source].published:
+		can((*world).gather, source)
+	case j.stage == committed:
+		can((*world).remember, source)
+	}
+	switch {
+	case w.broken != noAudit && fix.stage == idle && (j.stage == idle || j.stage == crowded) && len(r.index.Suspects(w.pos(r))) > 0:
+		can((*world).lookBehind, int(r.id))
+	case fix.stage == waiting && read(fix):
+		can((*world).putBack, int(r.id))
+	case fix.stage == watching && read(fix):
+		can((*world).putBackAll, int(r.id))
+	}
+	return must
+}
