@@ -9,6 +9,7 @@ import (
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
+	"duplex/tasks"
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -20,7 +21,7 @@ import (
 func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	cfg := s.st.cfg.Process
 	client, err := spine.Connect(cfg.Kafka)
-	if err != nil || len(s.st.cfg.Spec.Regions) != 2 {
+	if spec := s.st.cfg.Spec; err != nil || len(spec.Regions) != 2 || spec.Conflicts.Policy == tasks.NoPolicy {
 		return client, err
 	}
 	s.versions = newVersions(s.st)

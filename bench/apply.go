@@ -31,7 +31,7 @@ func chooseApply(names []string) ([]measurement, error) {
 			return race.run(ctx)
 		}})
 	}
-	for _, m := range []measurement{{"sink", measureSink}, {"pair", measurePair}, {"key", measureKey}} {
+	for _, m := range []measurement{{"sink", measureSink}, {"pair", measurePair}, {"key", measureKey}, {"conflicts", measureConflicts}} {
 		if race.durability == strict && (len(names) == 0 || slices.Contains(names, m.name)) {
 			chosen = append(chosen, m)
 			known++
@@ -62,14 +62,19 @@ func (r *rig) apply(ctx context.Context, name string, rows int64, to report, oth
 		return nil, err
 	}
 	err = r.applying(ctx, func(p *service) (err error) {
-		l := lap{name + ".duplex", map[string]int{"duplex": p.cmd.Process.Pid, "mysql": r.west.mysql.PID(), "kafka": r.kafka.PID(0)}}
-		if err := p.begun(ctx); err != nil {
-			return err
-		}
-		result, err = r.measure(l, to, func() (pace, error) { return p.work(ctx, rows, appliedRows) })
+		result, err = r.lapOf(ctx, p, name+".duplex", rows, to)
 		return err
 	})
 	return result, err
+}
+
+// lapOf measures apply in west while it works off a backlog.
+func (r *rig) lapOf(ctx context.Context, p *service, name string, rows int64, to report) (*result, error) {
+	l := lap{name, map[string]int{"duplex": p.cmd.Process.Pid, "mysql": r.west.mysql.PID(), "kafka": r.kafka.PID(0)}}
+	if err := p.begun(ctx); err != nil {
+		return nil, err
+	}
+	return r.measure(l, to, func() (pace, error) { return p.work(ctx, rows, appliedRows) })
 }
 
 // applying runs apply in west for as long as do takes. Before it begins, apply

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"duplex/region"
@@ -21,12 +20,7 @@ func measureKey(ctx context.Context, r *rig, to report) error {
 	if err := r.once(ctx, r.east, "capture", func(*service) error { return nil }); err != nil {
 		return err
 	}
-	for _, w := range workloads() {
-		if w.name == "txn100" {
-			return r.keyRace(ctx, &w, to)
-		}
-	}
-	return errors.New("the workload is gone")
+	return r.keyRace(ctx, workloadOf("txn100"), to)
 }
 
 func (r *rig) keyRace(ctx context.Context, w *workload, to report) error {
@@ -42,7 +36,7 @@ func (r *rig) keyRace(ctx context.Context, w *workload, to report) error {
 	if rows, err = r.prepare(ctx, w); err != nil {
 		return err
 	}
-	if err := r.writeTask(tasks.OrderingKey); err != nil {
+	if err := r.writeTask(tasks.OrderingKey, tasks.LastWriteWins); err != nil {
 		return err
 	}
 	keyed, err := r.apply(ctx, name, rows, to)

@@ -9,8 +9,8 @@
 // Parts are lag, capture and apply; without one, all are measured. apply is made of
 // the workloads that are measured against MySQL's own replica (txn1, txn10,
 // txn100, txn1000, inserts, oltp, hot), of Debezium's JDBC sink beside it (sink),
-// of capture and apply together (pair), and of ordering key beside ordering
-// transaction (key): name those that you want alone, and
+// of capture and apply together (pair), of ordering key beside ordering
+// transaction (key), and of looking for conflicts beside not (conflicts): name those that you want alone, and
 // relaxed before workloads if servers shall not flush at every commit:
 //
 //	go run ./bench apply txn100
@@ -31,7 +31,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot|sink|pair|key]..."
+const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot|sink|pair|key|conflicts]..."
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

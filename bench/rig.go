@@ -36,7 +36,7 @@ type site struct {
 	mysql *testbed.MySQL
 }
 
-const task = "task: bench\nregions: [east, west]\ntables: {include: ['bench.*']}\napply: {ordering: %s}\n"
+const task = "task: bench\nregions: [east, west]\ntables: {include: ['bench.*']}\napply: {ordering: %s}\nconflicts: {policy: %s}\n"
 
 // production makes mysqld flush at every commit and gives it memory enough
 // that its own cache isn't what is measured.
@@ -82,7 +82,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	r.servers = []int{r.east.mysql.PID(), r.west.mysql.PID(), r.kafka.PID(0), r.registry.PID()}
-	return r.writeTask(tasks.OrderingTransaction)
+	return r.writeTask(tasks.OrderingTransaction, tasks.LastWriteWins)
 }
 
 func (r *rig) build(ctx context.Context) error {
@@ -94,9 +94,9 @@ func (r *rig) build(ctx context.Context) error {
 	return nil
 }
 
-func (r *rig) writeTask(ordering string) error {
+func (r *rig) writeTask(ordering, policy string) error {
 	r.taskFile = filepath.Join(r.dir, "bench.yaml")
-	if err := os.WriteFile(r.taskFile, fmt.Appendf(nil, task, ordering), 0o600); err != nil {
+	if err := os.WriteFile(r.taskFile, fmt.Appendf(nil, task, ordering, policy), 0o600); err != nil {
 		return fmt.Errorf("writing the task file: %w", err)
 	}
 	return nil

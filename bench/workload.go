@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,6 +28,13 @@ func workloads() []workload {
 		{"oltp", 40_000, (*client).oltp},
 		{"hot", 24_000, (*client).hot},
 	}
+}
+
+// workloadOf returns the workload of a name.
+func workloadOf(name string) *workload {
+	all := workloads()
+	i := slices.IndexFunc(all, func(w workload) bool { return w.name == name })
+	return &all[i]
 }
 
 // clients is how many clients write a backlog. Each has rows of its own, those

@@ -88,6 +88,9 @@ const (
 	NewestColumn   = "newest-column"
 	MergeColumns   = "merge-columns"
 	PolicyStop     = "stop"
+	// NoPolicy: conflicts aren't looked for, and what comes last stays. It is for
+	// tables of which each row is written in one region only.
+	NoPolicy = "none"
 )
 
 // What happens to schema changes.
@@ -218,7 +221,7 @@ func (c Conflicts) validate() error {
 }
 
 func checkPolicy(setting, policy string) error {
-	return config.CheckChoice(setting, policy, LastWriteWins, RegionPriority, NewestColumn, MergeColumns, PolicyStop)
+	return config.CheckChoice(setting, policy, LastWriteWins, RegionPriority, NewestColumn, MergeColumns, PolicyStop, NoPolicy)
 }
 
 // Unsupported lists what the specification asks for and this version can't do
@@ -232,7 +235,7 @@ func (s *Spec) Unsupported() []error {
 		refusals = append(refusals, &config.Invalid{Setting: "initial_copy.from", Reason: "the initial copy is not built yet",
 			Mend: "set initial_copy: {from: none} and start from equal tables"})
 	}
-	if s.Conflicts.Policy != LastWriteWins {
+	if s.Conflicts.Policy != LastWriteWins && s.Conflicts.Policy != NoPolicy {
 		refuse("conflicts.policy", s.Conflicts.Policy, "set conflicts: {policy: last-write-wins}")
 	}
 	if len(s.Conflicts.Tables) > 0 {
