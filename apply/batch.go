@@ -34,8 +34,9 @@ type batch struct {
 	yield   chan struct{}   // receives when an earlier batch needs its locks
 }
 
-func newBatch() *batch {
-	return &batch{merged: newMerged(), locks: locks{index: map[uint64]int32{}}, done: make(chan struct{}), yield: make(chan struct{}, 1)}
+// newBatch has room for so many changes; there may be more.
+func newBatch(room int) *batch {
+	return &batch{merged: newMerged(room), locks: newLocks(room), done: make(chan struct{}), yield: make(chan struct{}, 1)}
 }
 
 // add merges one change into the batch.
@@ -47,7 +48,8 @@ func (b *batch) add(t *boundTable, key, before, after []byte, made made) error {
 		if b.scratch, err = t.binder.AppendConflictKey(b.scratch[:0], key); err != nil {
 			return err
 		}
-		r.lock = b.locks.add(xxhash.Sum64(b.scratch) ^ t.seed)
+		r.id = t.id(b.scratch)
+		r.lock = b.locks.add(r.id.B)
 	}
 	return b.lockUnique(t, r.lock, before, after)
 }

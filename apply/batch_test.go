@@ -3,6 +3,7 @@ package apply
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/maphash"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -23,6 +24,8 @@ func bound(t testing.TB, name string, more ...schemas.Column) *boundTable {
 		{Name: "code", Type: schemas.VarChar, Length: 40, Nullable: true, Charset: "utf8mb4", Collation: "utf8mb4_0900_bin"},
 	}, more...), Unique: []schemas.Index{{Name: "code", Columns: []int{1}}}})
 }
+
+var secret = maphash.MakeSeed()
 
 // boundTo binds a table to its like.
 func boundTo(t testing.TB, table *schemas.Table) *boundTable {
@@ -47,7 +50,7 @@ func boundTo(t testing.TB, table *schemas.Table) *boundTable {
 		t.Fatal(err)
 	}
 	full := table.DB + "." + table.Name
-	return &boundTable{name: full, envelope: envelope, binder: binder, seed: xxhash.Sum64String(full)}
+	return &boundTable{name: full, envelope: envelope, binder: binder, seed: xxhash.Sum64String(full), secret: secret}
 }
 
 // image is a row of a bound table: its key column, code, and an integer for
@@ -128,7 +131,7 @@ func TestBatchEqualsItsChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 4))
 		want, first := content{}, content{}
-		b := newBatch()
+		b := newBatch(0)
 		for range rapid.IntRange(1, 60).Draw(t, "changes") {
 			v := rng.IntN(len(tables))
 			table, key := tables[v], keys[rng.IntN(len(keys))]
@@ -240,7 +243,7 @@ func TestBatchLocks(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var sets [2]*batch
 			for i, c := range []one{tt.x, tt.y} {
-				sets[i] = newBatch()
+				sets[i] = newBatch(0)
 				if err := sets[i].add(c.table, c.key, c.before, c.after, made{}); err != nil {
 					t.Fatal(err)
 				}

@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"sync"
 
 	"duplex/apply/statement"
+	"duplex/converge"
 	"duplex/mysql"
 	"duplex/schemas"
 	"duplex/spine"
@@ -27,6 +29,7 @@ type boundTable struct {
 	key      *schemas.Record
 	binder   *statement.Binder
 	seed     uint64 // of the table's hashes: the same for all its versions
+	secret   maphash.Seed
 	// looseUnique is set if a unique key has a part that the binder doesn't
 	// see: a prefix, an expression, a column that the source lacks.
 	looseUnique bool
@@ -52,9 +55,17 @@ type binders struct {
 	registry  *schemas.Registry // of the source region
 	dialect   statement.Dialect
 	bound     map[bindKey]*boundTable
+	// secret makes the ids of rows: those that are made with the same one are comparable.
+	secret maphash.Seed
 	// wanted tells whether a table is in the task. kin are by table and header.
 	wanted func(db, table string) bool
 	kin    map[string]*kin
+}
+
+// id stands for a row, where tracked for it alone; text is what AppendConflictKey
+// gives for its key.
+func (t *boundTable) id(text []byte) converge.Key {
+	return converge.Key{A: maphash.Bytes(t.secret, text) ^ t.seed, B: xxhash.Sum64(text) ^ t.seed}
 }
 
 // errVagueKey says why rows of a table can't be told apart.
@@ -113,7 +124,7 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 		return nil, supervise.Permanent(fmt.Errorf("topic %s is not a table's", name.topic))
 	}
 	full := db + "." + table
-	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, seed: xxhash.Sum64String(full), keyID: name.keyID}
+	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, seed: xxhash.Sum64String(full), secret: b.secret, keyID: name.keyID}
 	target, watched, err := b.target(ctx, db, table)
 	if err != nil {
 		return nil, t.failure(err)

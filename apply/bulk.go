@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"duplex/change"
@@ -12,11 +11,9 @@ import (
 // 8 bytes, since an entry in the index for each would take ten times as much. A
 // row comes into the index when it is asked for.
 type bulk struct {
-	rows  []uint64 // the first bytes of the rows' keys in the index; sorted once it is written
+	rows  []uint64 // halves of the rows' keys in the index; sorted once it is written
 	write converge.Write
 }
-
-func bulkKey(key []byte) uint64 { return binary.LittleEndian.Uint64(key) }
 
 // addBulk notes a row of it.
 func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) error {
@@ -25,9 +22,9 @@ func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	hash, err := v.keyOf(t, key)
+	id, err := v.id(t, key)
 	if err == nil {
-		b.rows = append(b.rows, bulkKey(hash))
+		b.rows = append(b.rows, id.A)
 	}
 	return err
 }
@@ -43,9 +40,9 @@ func (v *versions) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) {
 }
 
 // unpack brings a row into the index if a bulk has it.
-func (v *versions) unpack(key []byte) error {
+func (v *versions) unpack(key converge.Key) error {
 	for _, b := range v.bulks {
-		if _, found := slices.BinarySearch(b.rows, bulkKey(key)); found {
+		if _, found := slices.BinarySearch(b.rows, key.A); found {
 			if err := v.index.Wrote(key, b.write, converge.Pos(b.write.Seq)); err != nil {
 				return err
 			}

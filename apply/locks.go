@@ -10,6 +10,10 @@ type locks struct {
 	parent []int32 // a forest, whose trees are the groups
 }
 
+func newLocks(room int) locks {
+	return locks{index: make(map[uint64]int32, room), hashes: make([]uint64, 0, room), parent: make([]int32, 0, room)}
+}
+
 // add notes a lock and returns its number, the same for the same hash.
 func (l *locks) add(hash uint64) int32 {
 	if i, ok := l.index[hash]; ok {

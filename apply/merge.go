@@ -19,6 +19,7 @@ type row struct {
 	before, after []byte
 	next          int32 // of the same hash, -1 for none
 	lock          int32 // of the key, in the batch's locks
+	id            converge.Key
 	// mixed is set if another version of the table had the row before: then
 	// before isn't known in this one's form.
 	mixed bool
@@ -51,6 +52,7 @@ type tableRows struct {
 type merged struct {
 	tables []*tableRows
 	index  map[keyHash]int32 // the first row with that hash
+	room   int               // how many rows are expected
 }
 
 // keyHash stands for a key: the table's place, and a hash of the key's bytes.
@@ -59,7 +61,8 @@ type keyHash struct {
 	hash  uint64
 }
 
-func newMerged() merged { return merged{index: map[keyHash]int32{}} }
+// newMerged has room for so many rows; there may be more.
+func newMerged(room int) merged { return merged{index: make(map[keyHash]int32, room), room: room} }
 
 // merge adds one change and returns its row, and whether that is new. The
 // pointer is good until the next change.
@@ -115,7 +118,8 @@ func (m *merged) place(t *boundTable) int {
 			return i
 		}
 	}
-	m.tables = append(m.tables, &tableRows{table: t})
+	m.tables = append(m.tables, &tableRows{table: t, rows: make([]row, 0, m.room)})
+	m.room /= 4 // the first table has most
 	return len(m.tables) - 1
 }
 

@@ -36,7 +36,7 @@ func (l *lane) merge(ctx context.Context) (*batch, []move, error) {
 		}
 	}
 	l.mu.Unlock()
-	b := &batch{merged: newMerged()}
+	b := &batch{merged: newMerged(0)}
 	var decoded schemas.Decoded
 	for i := range pieces {
 		p := &pieces[i]

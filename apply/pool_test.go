@@ -113,7 +113,7 @@ func keyedBatches(t *testing.T, rng *rand.Rand, n, most, few int) []*batch {
 	table := bound(t, "a")
 	batches := make([]*batch, n)
 	for i := range batches {
-		b := newBatch()
+		b := newBatch(0)
 		b.seq, b.bytes = change.Seq(i+1), 100
 		b.commits = []int64{1}
 		for range rng.IntN(most + 1) {
@@ -235,7 +235,7 @@ func TestPoolStopsExactly(t *testing.T) {
 	batches := make([]*batch, 2)
 	for i := range batches {
 		key := schemas.AppendBytes(nil, fmt.Appendf(nil, "key-%03d.", i+1))
-		batches[i] = newBatch()
+		batches[i] = newBatch(0)
 		batches[i].seq, batches[i].bytes, batches[i].commits = change.Seq(i+1), 100, []int64{1}
 		if err := batches[i].add(table, key, image(key, "", 0), image(key, "", 0), made{}); err != nil {
 			t.Fatal(err)

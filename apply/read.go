@@ -66,7 +66,7 @@ func (s *session) stopAt(ctx context.Context, err error) error {
 		return err
 	}
 	if spoilt := new(batchFailure); errors.As(err, &spoilt) {
-		s.open = newBatch() // it has a part of that transaction
+		s.open = newBatch(0) // it has a part of that transaction
 	}
 	if earlier := s.settle(ctx); earlier != nil {
 		return earlier
@@ -324,10 +324,13 @@ func (s *session) handOn(ctx context.Context) error {
 	return s.handOver(ctx)
 }
 
+// maxRoom bounds what a batch has room for from the start: as many as the one before had.
+const maxRoom = 4096
+
 // handOver gives the open batch to the pool and opens the next.
 func (s *session) handOver(ctx context.Context) error {
 	b := s.open
-	s.open = newBatch()
+	s.open = newBatch(int(min(b.changes, maxRoom)))
 	b.stamps, s.stamps = s.stamps, nil
 	if time.Since(s.attached) > saveEvery/2 {
 		b.offsets, s.attached = s.in.Taken(), time.Now()

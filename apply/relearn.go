@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"duplex/converge"
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
@@ -23,7 +22,7 @@ func (s *session) madeBy(end *spine.Ending) made {
 func (s *session) at(m made, r spine.Record, order int64) made {
 	m.order = order
 	if s.versions != nil {
-		m.place = s.versions.place(spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset)
+		m.place = s.versions.places.add(spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset)
 	}
 	return m
 }
@@ -117,13 +116,6 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	return s.versions.relearn(rows)
 }
 
-// place returns the number of a place in the topics.
-func (v *versions) place(at spine.Partition, offset int64) converge.Place {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.places.add(at, offset)
-}
-
 // relearnt is a row that was applied before.
 type relearnt struct {
 	table *boundTable
@@ -140,9 +132,13 @@ func (v *versions) relearn(rows []relearnt) error {
 		if !t.tracked {
 			continue
 		}
-		k, known, err := v.of(t, rows[i].row.key)
+		id, err := v.id(t, rows[i].row.key)
+		if err != nil {
+			return err
+		}
+		k, known, err := v.of(id)
 		if err == nil {
-			err = v.note(k, known, m, m.seq)
+			err = v.note(id, k, known, m, m.seq)
 		}
 		if err != nil {
 			return err

@@ -21,13 +21,13 @@ import (
 // local write had been committed before, and the tail hadn't come by it yet.
 type repair struct {
 	s    *session
-	keys [][]byte // in the index
+	keys []converge.Key // in the index
 	rows []repairRow
 }
 
 // repairRow is a row with the image that it should have.
 type repairRow struct {
-	key   []byte // in the index
+	key   converge.Key // in the index
 	known converge.Known
 	table *boundTable
 	row   row
@@ -195,8 +195,8 @@ func (w *writer) lock(ctx context.Context, rows []repairRow) error {
 func (v *versions) restore(r *repair) []*tableRows {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	m := newMerged()
-	v.restored = map[string]converge.Digest{}
+	m := newMerged(0)
+	v.restored = map[converge.Key]converge.Digest{}
 	for i := range r.rows {
 		row := &r.rows[i]
 		k, known := v.index.Of(row.key)
@@ -206,7 +206,7 @@ func (v *versions) restore(r *repair) []*tableRows {
 		if k.Last == k.Digest {
 			continue
 		}
-		v.restored[string(row.key)] = k.Digest
+		v.restored[row.key] = k.Digest
 		written, _ := m.merge(row.table, row.row.key, nil, row.row.after)
 		written.mixed = true // what is there now isn't known
 		v.repaired.Add(1)
@@ -221,7 +221,7 @@ func (v *versions) restoredAll() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for key := range v.restored {
-		v.index.Cleared([]byte(key))
+		v.index.Cleared(key)
 	}
 	v.restored = nil
 }

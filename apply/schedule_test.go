@@ -17,7 +17,7 @@ type claims struct {
 // claimed makes a batch of rows with up to most locks each out of few, in one
 // table, and returns what each row claims.
 func claimed(rng *rand.Rand, table *boundTable, rows, most, few int) (*batch, []claims) {
-	b := newBatch()
+	b := newBatch(0)
 	tr := &tableRows{table: table}
 	var all []claims
 	for i := range rows {

@@ -40,7 +40,7 @@ func (q *sequence) add(t *boundTable, key []byte, c *schemas.Decoded, r *kgo.Rec
 		q.merge(t, key, c.Before, c.After)
 		return nil
 	}
-	st := &sequenceStep{newMerged(), &cascade{kin: k}}
+	st := &sequenceStep{newMerged(0), &cascade{kin: k}}
 	st.merge(t, key, c.Before, c.After)
 	var err error
 	if st.cascade.before, err = k.valuesOf(t.binder, c.Before); err != nil {
@@ -76,7 +76,7 @@ func (q *sequence) moved(t *boundTable, key []byte, c *schemas.Decoded, r *kgo.R
 func (q *sequence) merge(t *boundTable, key, before, after []byte) *row {
 	n := len(q.steps)
 	if n == 0 || q.steps[n-1].cascade != nil {
-		q.steps = append(q.steps, sequenceStep{merged: newMerged()})
+		q.steps = append(q.steps, sequenceStep{merged: newMerged(0)})
 		n++
 	}
 	r, _ := q.steps[n-1].merged.merge(t, key, before, after)

@@ -173,7 +173,7 @@ func TestBarrier(t *testing.T) {
 		}}
 		var batches []*batch
 		for i := range 24 {
-			b := newBatch()
+			b := newBatch(0)
 			b.seq, b.bytes, b.commits = change.Seq(i+1), 100, []int64{1}
 			key := schemas.AppendBytes(nil, fmt.Appendf(nil, "key%d", i))
 			if i%4 == seed%4 {

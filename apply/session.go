@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -163,10 +164,10 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.in = spine.NewConsumer(client, registry, s.asm)
 	s.in.Left, s.in.Queued, s.in.Pass = &s.st.echoes, &s.st.queued, s.st.passes
 	s.saver = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.Group(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
-	s.binders = &binders{db: s.target, watch: newWatch(s.target), untracked: s.st.untracked, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{},
+	s.binders = &binders{db: s.target, watch: newWatch(s.target), secret: maphash.MakeSeed(), untracked: s.st.untracked, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{},
 		wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	s.pool = newPool(s.workers, s.written, s.troubled)
-	s.open = newBatch()
+	s.open = newBatch(0)
 	own, err := s.watchConflicts(server)
 	if err != nil {
 		client.Close()

@@ -28,7 +28,7 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	s.pool.versions = s.versions
 	s.asm.Passed = s.noteEnd
 	newBinders := func() *binders {
-		return &binders{db: s.target, watch: s.binders.watch, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	}
 	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(), pulses: map[string]chan struct{}{}}
 	s.ownBinders = newBinders()

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"cmp"
-	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,7 +24,6 @@ import (
 // last image in the binlog comes to be the newest version's.
 type versions struct {
 	region, source change.Region
-	seed           maphash.Seed
 
 	// localWon and remoteWon count rows that both regions had written.
 	localWon, remoteWon *atomic.Int64
@@ -47,12 +45,11 @@ type versions struct {
 	bulks []*bulk
 	// opaque are batches of which it isn't known which rows they wrote.
 	opaque map[change.Seq]converge.Write
-	places places
+	places *places
 	// restored are rows that a repair is putting back. What the tail reads of them
 	// as applied is that.
-	restored map[string]converge.Digest
+	restored map[converge.Key]converge.Digest
 	text     []byte // of a key
-	key      []byte // of a row in the index
 }
 
 // versionBytes bounds the index.
@@ -62,8 +59,8 @@ func newVersions(st *Stream) *versions {
 	region, source := st.cfg.Process.Region, st.cfg.Source
 	return &versions{
 		localWon: &st.localWon, remoteWon: &st.remoteWon, repaired: &st.repaired,
-		region: region, source: source, seed: maphash.MakeSeed(), index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
-		places:   places{numbers: map[spine.Partition]uint64{}},
+		region: region, source: source, index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
+		places:   newPlaces(),
 		frontier: converge.NewFrontier(region, []change.Region{region, source}),
 	}
 }
@@ -81,19 +78,11 @@ func (v *versions) digest(origin change.Region, seq change.Seq) converge.Digest 
 	return d
 }
 
-// keyOf returns the key of a row in the index, good until the next call: a hash of
-// 128 bits of what the server tells keys apart by.
-func (v *versions) keyOf(t *boundTable, key []byte) ([]byte, error) {
+// id returns what stands for a row in the index.
+func (v *versions) id(t *boundTable, key []byte) (converge.Key, error) {
 	var err error
-	if v.text, err = t.binder.AppendConflictKey(v.text[:0], key); err != nil {
-		return nil, err
-	}
-	a, b := xxhash.Sum64(v.text)^t.seed, maphash.Bytes(v.seed, v.text)^t.seed
-	v.key = v.key[:0]
-	for i := range 8 {
-		v.key = append(v.key, byte(a>>(8*i)), byte(b>>(8*i)))
-	}
-	return v.key, nil
+	v.text, err = t.binder.AppendConflictKey(v.text[:0], key)
+	return t.id(v.text), err
 }
 
 // sift marks the rows that have a newer version than what came in.
@@ -104,15 +93,13 @@ func (v *versions) sift(tables []*tableRows) error {
 		if !t.table.tracked {
 			continue
 		}
-		if err := v.mergeSpellings(t); err != nil {
-			return err
-		}
+		mergeSpellings(t)
 		for i := range t.rows {
 			r := &t.rows[i]
 			if r.void {
 				continue
 			}
-			k, known, err := v.of(t.table, r.key)
+			k, known, err := v.of(r.id)
 			if err != nil {
 				return err
 			}
@@ -125,21 +112,17 @@ func (v *versions) sift(tables []*tableRows) error {
 // mergeSpellings makes rows void that a later change of the batch has under a key of
 // other bytes, which is the same to the server: the other region may have given the
 // row that key in between, and what it made of it then is all that counts.
-func (v *versions) mergeSpellings(t *tableRows) error {
+func mergeSpellings(t *tableRows) {
 	if t.table.binder.ExactKey() {
-		return nil
+		return
 	}
-	last := map[string]*row{}
+	last := map[converge.Key]*row{}
 	for i := range t.rows {
 		r := &t.rows[i]
 		if r.void {
 			continue
 		}
-		key, err := v.keyOf(t.table, r.key)
-		if err != nil {
-			return err
-		}
-		other := last[string(key)]
+		other := last[r.id]
 		switch {
 		case other == nil:
 		case cmp.Or(cmp.Compare(other.made.seq, r.made.seq), cmp.Compare(other.made.order, r.made.order)) > 0:
@@ -148,21 +131,16 @@ func (v *versions) mergeSpellings(t *tableRows) error {
 		default:
 			other.void = true
 		}
-		last[string(key)] = r
+		last[r.id] = r
 	}
-	return nil
 }
 
 // of returns what is known of a row.
-func (v *versions) of(t *boundTable, key []byte) (k converge.Known, known bool, err error) {
-	hash, err := v.keyOf(t, key)
-	if err != nil {
+func (v *versions) of(id converge.Key) (k converge.Known, known bool, err error) {
+	if err := v.unpack(id); err != nil {
 		return k, false, err
 	}
-	if err := v.unpack(hash); err != nil {
-		return k, false, err
-	}
-	k, known = v.index.Of(hash)
+	k, known = v.index.Of(id)
 	return k, known, nil
 }
 
@@ -215,7 +193,7 @@ func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
 	if r.void || !t.tracked {
 		return nil
 	}
-	k, known, err := v.of(t, r.key)
+	k, known, err := v.of(r.id)
 	if err != nil {
 		return err
 	}
@@ -225,19 +203,18 @@ func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
 	if r.lost {
 		return nil
 	}
-	return v.note(k, known, r.made, batch)
+	return v.note(r.id, k, known, r.made, batch)
 }
 
-// note notes a change that a batch has written to the row of which k is known, the
-// last that of was asked for.
-func (v *versions) note(k converge.Known, known bool, m made, batch change.Seq) error {
+// note notes a change that a batch has written to a row of which k is known.
+func (v *versions) note(id converge.Key, k converge.Known, known bool, m made, batch change.Seq) error {
 	w := converge.Write{Version: change.Version{HLC: m.hlc, Origin: v.source}, Seq: m.seq, Digest: v.digest(v.source, batch), Place: m.place}
 	if known && k.Read && k.Last&1 == 1 {
 		// What came in as a delete may have found no row, and one may have been
 		// written since.
-		return v.index.Marked(v.key, w, converge.Pos(batch))
+		return v.index.Marked(id, w, converge.Pos(batch))
 	}
-	return v.index.Wrote(v.key, w, converge.Pos(batch))
+	return v.index.Wrote(id, w, converge.Pos(batch))
 }
 
 func (v *versions) count(lost bool) {
@@ -270,14 +247,18 @@ func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Par
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	k, known, err := v.of(t, key)
+	id, err := v.id(t, key)
+	if err != nil {
+		return err
+	}
+	k, known, err := v.of(id)
 	if err != nil {
 		return err
 	}
 	if known && k.Version.Origin == v.source && k.Seq > s.Seen.Of(v.source) && k.Seq > 0 {
 		v.count(k.Version.Compare(s.Version()) < 0)
 	}
-	return v.index.Local(v.key, converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)})
+	return v.index.Local(id, converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)})
 }
 
 // echo notes a row of the source's that was written here and that the tail has read.
@@ -287,19 +268,23 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if _, _, err := v.of(t, key); err != nil {
-		return err
-	}
 	if batch <= v.from {
 		return nil
 	}
+	id, err := v.id(t, key)
+	if err != nil {
+		return err
+	}
+	if err := v.unpack(id); err != nil {
+		return err
+	}
 	if w, ok := v.opaque[batch]; ok {
-		if err := v.index.Wrote(v.key, w, converge.Pos(batch)); err != nil {
+		if err := v.index.Wrote(id, w, converge.Pos(batch)); err != nil {
 			return err
 		}
 	}
-	d, ok := v.restored[string(v.key)]
-	k, known := v.index.Of(v.key)
+	d, ok := v.restored[id]
+	k, known := v.index.Of(id)
 	switch {
 	case ok:
 	case known && k.Version.Origin == v.source && k.Seq <= batch:
@@ -307,7 +292,7 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq) error {
 	default:
 		d = v.digest(v.source, batch)
 	}
-	return v.index.Echo(v.key, d)
+	return v.index.Echo(id, d)
 }
 
 // read notes that the tail has read a transaction.
@@ -344,7 +329,7 @@ func (v *versions) sweep() {
 // suspects returns the rows that seem to have an older image than the newest
 // version's, of those of which the tail has read all that was written; and whether there
 // are others.
-func (v *versions) suspects() (due [][]byte, more bool) {
+func (v *versions) suspects() (due []converge.Key, more bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	due = v.index.Suspects(converge.Pos(v.tail))
@@ -364,31 +349,4 @@ func (v *versions) settled(seq change.Seq) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.tail >= seq && len(v.index.Suspects(converge.Pos(seq))) == 0
-}
-
-// places are where images stand in topics, as numbers.
-type places struct {
-	known   []spine.Partition
-	numbers map[spine.Partition]uint64 // 1 + the place in known
-}
-
-const offsetBits = 44
-
-func (p *places) add(at spine.Partition, offset int64) converge.Place {
-	n, ok := p.numbers[at]
-	if !ok {
-		p.known = append(p.known, at)
-		n = uint64(len(p.known))
-		p.numbers[at] = n
-	}
-	return converge.Place(n<<offsetBits | uint64(offset))
-}
-
-// of returns what add was given; ok is false for no place.
-func (p *places) of(place converge.Place) (at spine.Partition, offset int64, ok bool) {
-	n := uint64(place) >> offsetBits
-	if n == 0 {
-		return at, 0, false
-	}
-	return p.known[n-1], int64(uint64(place) & (1<<offsetBits - 1)), true
 }

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"fmt"
 	"testing"
 
 	"duplex/change"
@@ -12,12 +13,12 @@ import (
 // known is a versions of east, whose source is west, and one row of a table.
 type known struct {
 	*versions
-	t     *testing.T
+	t     testing.TB
 	table *boundTable
 	key   []byte
 }
 
-func newKnown(t *testing.T) *known {
+func newKnown(t testing.TB) *known {
 	st := &Stream{cfg: Config{Process: &config.Process{Region: "east"}, Source: "west"}}
 	table := bound(t, "a")
 	table.tracked = table.binder.Identity()
@@ -39,9 +40,9 @@ func (k *known) localWrite(seq change.Seq, hlc change.HLC, offset int64) {
 // apply writes the row by a batch, unless it has a newer version.
 func (k *known) apply(seq change.Seq, hlc change.HLC) (lost bool) {
 	k.t.Helper()
-	b := &batch{merged: newMerged(), seq: seq}
-	r, _ := b.merge(k.table, k.key, nil, image(k.key, "", 0))
-	r.made = made{hlc: hlc, seq: seq, place: k.place(spine.Partition{Topic: "west.shop.a"}, int64(seq))}
+	b := newBatch(0)
+	b.seq = seq
+	k.must(b.add(k.table, k.key, nil, image(k.key, "", 0), made{hlc: hlc, seq: seq, place: k.places.add(spine.Partition{Topic: "west.shop.a"}, int64(seq))}))
 	k.must(k.sift(b.tables))
 	k.must(k.wrote(b))
 	return b.tables[0].rows[0].lost
@@ -62,7 +63,9 @@ func (k *known) due() int {
 // newest returns where the image stands that the row should have.
 func (k *known) newest() (topic string, offset int64) {
 	k.t.Helper()
-	row, ok, err := k.of(k.table, k.key)
+	id, err := k.id(k.table, k.key)
+	k.must(err)
+	row, ok, err := k.of(id)
 	if err != nil || !ok {
 		k.t.Fatal(ok, err)
 	}
@@ -157,5 +160,37 @@ func TestSettledIsNotSuspect(t *testing.T) {
 	k.comeBy(9)
 	if k.due() != 0 {
 		t.Error("a row is suspect that was settled before")
+	}
+}
+
+// BenchmarkVersions tells what a row of a batch costs that nobody else writes, until
+// it comes by and after.
+func BenchmarkVersions(b *testing.B) {
+	const rows, window = 2000, 200
+	for _, outstanding := range []change.Seq{2, window} {
+		b.Run(fmt.Sprintf("batches=%d", outstanding), func(b *testing.B) {
+			k := newKnown(b)
+			k.table = boundTo(b, &schemas.Table{DB: "shop", Name: "n", Key: []int{0}, Columns: []schemas.Column{{Name: "id", Type: schemas.BigInt}}})
+			k.table.tracked = true
+			at, seq := spine.Partition{Topic: "west.shop.n"}, change.Seq(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				seq++
+				batch := newBatch(0)
+				batch.seq = seq
+				for i := range rows {
+					n := int64(seq)%window*rows + int64(i)
+					k.must(batch.add(k.table, schemas.AppendLong(nil, n), nil, nil, made{hlc: change.HLC(seq) << 20, seq: seq, place: k.places.add(at, n)}))
+				}
+				k.must(k.sift(batch.tables))
+				k.must(k.wrote(batch))
+				k.passed([]change.Stamp{{Origin: "west", Seq: seq, HLC: change.HLC(seq) << 20}})
+				if past := seq - outstanding; past > 0 {
+					k.read(change.Stamp{Origin: "west", Seq: past, HLC: change.HLC(past) << 20})
+					k.sweep()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+		})
 	}
 }

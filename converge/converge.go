@@ -15,11 +15,7 @@
 // under way any more, which the Frontier tells.
 package converge
 
-import (
-	"encoding/binary"
-
-	"duplex/change"
-)
+import "duplex/change"
 
 // Digest stands for a row image.
 type Digest uint64
@@ -42,9 +38,7 @@ type Write struct {
 	Place  Place  // of what it left
 }
 
-// AppendKey appends the key under which an Index knows a row: the table's
-// number, and bytes that are equal for two keys of that table if and only if its
-// server takes them for equal.
-func AppendKey(dst []byte, table uint32, key []byte) []byte {
-	return append(binary.AppendUvarint(dst, uint64(table)), key...)
-}
+// Key stands for a row: 128 bits of hash of what its server tells it apart by.
+// A must be one that nobody can foresee, or whoever chooses keys could choose
+// all of them for one part of an Index.
+type Key struct{ A, B uint64 }

@@ -50,7 +50,7 @@ func (v Verdict) String() string { return verdicts[v] }
 // that the change hadn't seen; or it has come back to that since, and the audit
 // will find it. Otherwise what the row holds may be in the binlog and not yet in the
 // index, so the tail is waited for, and then versions alone decide.
-func (x *Index) Decide(key []byte, c Change, current Digest, tailed bool) Verdict {
+func (x *Index) Decide(key Key, c Change, current Digest, tailed bool) Verdict {
 	k, known := x.Of(key)
 	switch {
 	case known && k.Version.Compare(c.Version) >= 0:
@@ -70,9 +70,8 @@ func (x *Index) Decide(key []byte, c Change, current Digest, tailed bool) Verdic
 // Audit tells whether a suspect row, which is locked and holds current, the tail
 // having read all that was in the binlog then, must be given the image of its
 // newest version again: then Repaired is to be called. Otherwise it is no longer suspect.
-func (x *Index) Audit(key []byte, current Digest) (newest Write, restore bool) {
-	s, hash := x.shard(key)
-	e := s.find(hash, key)
+func (x *Index) Audit(key Key, current Digest) (newest Write, restore bool) {
+	e := x.find(key)
 	if e.digest == current {
 		e.flags &^= suspect
 	}

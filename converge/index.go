@@ -2,7 +2,6 @@ package converge
 
 import (
 	"fmt"
-	"hash/maphash"
 
 	"duplex/change"
 )
@@ -17,15 +16,14 @@ type Index struct {
 	limit   int64
 	bytes   int64 // of all shards
 	shards  []shard
-	shift   uint // of a hash, to find the shard
-	seed    maphash.Seed
+	shift   uint            // of a key, to find the shard
 	regions []change.Region // entry.origin is a place in it
 	sweep   int             // the shard to look at next
 	// forget is the HLC up to which this round of sweeping forgets, next what the
 	// round after may.
 	forget, next change.HLC
 	// suspects are the keys of those entries that are marked so.
-	suspects [][]byte
+	suspects []Key
 }
 
 // Known is what the index knows of a row.
@@ -60,7 +58,7 @@ const shardBytes = 1 << 20
 // for their place; then Local, Echo and Yielded, of the region's own topics. Where a stream is
 // to decide transactions anew, forgotten must be less than their HLCs.
 func NewIndex(limit int64, forgotten change.HLC) *Index {
-	x := &Index{limit: limit, seed: maphash.MakeSeed(), shift: 64, forget: forgotten, next: forgotten}
+	x := &Index{limit: limit, shift: 64, forget: forgotten, next: forgotten}
 	for n := int64(1); n*shardBytes < limit; n *= 2 {
 		x.shift--
 	}
@@ -78,15 +76,14 @@ func (x *Index) Bytes() int64 { return x.bytes }
 // Len returns of how many rows it knows.
 func (x *Index) Len() (n int) {
 	for i := range x.shards {
-		n += len(x.shards[i].entries)
+		n += x.shards[i].n
 	}
 	return n
 }
 
 // Of returns what is known of a row.
-func (x *Index) Of(key []byte) (Known, bool) {
-	s, hash := x.shard(key)
-	if e := s.find(hash, key); e != nil {
+func (x *Index) Of(key Key) (Known, bool) {
+	if e := x.find(key); e != nil {
 		return x.known(e), true
 	}
 	return Known{}, false
@@ -104,7 +101,7 @@ func (x *Index) version(e *entry) change.Version {
 }
 
 // Local notes a write of the region itself, which the tail has read.
-func (x *Index) Local(key []byte, w Write) error {
+func (x *Index) Local(key Key, w Write) error {
 	e, err := x.raise(key, w)
 	if e == nil {
 		return err
@@ -114,9 +111,8 @@ func (x *Index) Local(key []byte, w Write) error {
 
 // Echo notes an image that this service had written and the tail has read. A
 // row that isn't known is left so: it is stable, or will be told in Wrote.
-func (x *Index) Echo(key []byte, image Digest) error {
-	s, hash := x.shard(key)
-	if e := s.find(hash, key); e != nil {
+func (x *Index) Echo(key Key, image Digest) error {
+	if e := x.find(key); e != nil {
 		return x.read(e, key, image)
 	}
 	return nil
@@ -125,14 +121,14 @@ func (x *Index) Echo(key []byte, image Digest) error {
 // read notes the last image in the binlog. If it isn't that of the newest
 // version, something has been written over a newer one; or this service has
 // since written the newest, which the tail will come to.
-func (x *Index) read(e *entry, key []byte, image Digest) error {
+func (x *Index) read(e *entry, key Key, image Digest) error {
 	e.last = image
 	e.flags |= lastRead
 	return x.suspect(e, key)
 }
 
 // suspect puts the row among the suspects if the last image isn't the newest.
-func (x *Index) suspect(e *entry, key []byte) error {
+func (x *Index) suspect(e *entry, key Key) error {
 	if e.flags&lastRead == 0 || e.last == e.digest {
 		return nil
 	}
@@ -140,22 +136,22 @@ func (x *Index) suspect(e *entry, key []byte) error {
 	if e.flags&listed != 0 {
 		return nil
 	}
-	if x.bytes+suspectBytes(key) > x.limit {
+	if x.bytes+suspectBytes > x.limit {
 		return &FullError{x.limit}
 	}
 	e.flags |= listed
-	x.suspects = append(x.suspects, append([]byte(nil), key...))
-	x.bytes += suspectBytes(key)
+	x.suspects = append(x.suspects, key)
+	x.bytes += suspectBytes
 	return nil
 }
 
 // suspectBytes is what a suspect takes besides its entry.
-func suspectBytes(key []byte) int64 { return 24 + int64(len(key)) }
+const suspectBytes = 16
 
 // Wrote notes that this service has written a change of another region, before
 // the place at in the binlog. It is to be called when the transaction is committed,
 // before anyone else decides on that row.
-func (x *Index) Wrote(key []byte, w Write, at Pos) error {
+func (x *Index) Wrote(key Key, w Write, at Pos) error {
 	e, err := x.raise(key, w)
 	if e != nil {
 		e.at = max(e.at, at)
@@ -167,7 +163,7 @@ func (x *Index) Wrote(key []byte, w Write, at Pos) error {
 // The region may have written the row after it was found to be as the change would
 // leave it, if that was absent and so couldn't be locked; and the tail may
 // have read that already.
-func (x *Index) Marked(key []byte, w Write, at Pos) error {
+func (x *Index) Marked(key Key, w Write, at Pos) error {
 	e, err := x.raise(key, w)
 	if e == nil {
 		return err
@@ -181,16 +177,14 @@ func (x *Index) Suspected() int { return len(x.suspects) }
 
 // Suspect reports whether the last image of a row that the tail has read isn't that
 // of its newest version.
-func (x *Index) Suspect(key []byte) bool {
-	s, hash := x.shard(key)
-	e := s.find(hash, key)
+func (x *Index) Suspect(key Key) bool {
+	e := x.find(key)
 	return e != nil && e.flags&suspect != 0 && e.last != e.digest
 }
 
 // Cleared notes that a suspect row was looked at and needn't be written.
-func (x *Index) Cleared(key []byte) {
-	s, hash := x.shard(key)
-	if e := s.find(hash, key); e != nil {
+func (x *Index) Cleared(key Key) {
+	if e := x.find(key); e != nil {
 		e.flags &^= suspect
 	}
 }
@@ -198,15 +192,14 @@ func (x *Index) Cleared(key []byte) {
 // raise makes w the newest version of the row, unless that is newer. A write of a
 // row that isn't known and that is old enough to be forgotten is left so: a
 // newer one may have been. The entry is nil then.
-func (x *Index) raise(key []byte, w Write) (*entry, error) {
-	s, hash := x.shard(key)
-	e := s.find(hash, key)
+func (x *Index) raise(key Key, w Write) (*entry, error) {
+	e := x.find(key)
 	if e == nil {
 		var err error
 		if w.Version.HLC <= x.forget {
 			return nil, nil
 		}
-		if e, err = x.add(s, hash, key); err != nil {
+		if e, err = x.add(key); err != nil {
 			return nil, err
 		}
 	} else if x.version(e).Compare(w.Version) > 0 {
@@ -217,13 +210,14 @@ func (x *Index) raise(key []byte, w Write) (*entry, error) {
 	return e, nil
 }
 
-// add adds a row to a shard, if there is room.
-func (x *Index) add(s *shard, hash uint64, key []byte) (*entry, error) {
+// add adds a row, if there is room.
+func (x *Index) add(key Key) (*entry, error) {
+	s := x.shard(key)
 	before := s.bytes()
-	if more := s.growth(len(key)); x.bytes+more > x.limit && more > 0 {
+	if more := s.growth(); x.bytes+more > x.limit && more > 0 || s.n == most {
 		return nil, &FullError{x.limit}
 	}
-	e := s.add(x.seed, hash, key)
+	e := s.add(key)
 	x.bytes += s.bytes() - before
 	return e, nil
 }
@@ -232,14 +226,13 @@ func (x *Index) add(s *shard, hash uint64, key []byte) (*entry, error) {
 // that of the newest version, the tail having read up to the place given. Each
 // is to be locked, and the tail waited for as for a change; then Audit tells what
 // to do.
-func (x *Index) Suspects(tail Pos) (due [][]byte) {
+func (x *Index) Suspects(tail Pos) (due []Key) {
 	left := x.suspects[:0]
 	for _, key := range x.suspects {
-		s, hash := x.shard(key)
-		e := s.find(hash, key)
+		e := x.find(key)
 		if e.flags&suspect == 0 || e.last == e.digest {
 			e.flags &^= suspect | listed
-			x.bytes -= suspectBytes(key)
+			x.bytes -= suspectBytes
 			continue
 		}
 		left = append(left, key)
@@ -247,16 +240,14 @@ func (x *Index) Suspects(tail Pos) (due [][]byte) {
 			due = append(due, key)
 		}
 	}
-	clear(x.suspects[len(left):])
 	x.suspects = left
 	return due
 }
 
 // Repaired notes that a suspect row was written, with its newest version, before
 // the place at in the binlog. It stays suspect until the tail has read that.
-func (x *Index) Repaired(key []byte, at Pos) {
-	s, hash := x.shard(key)
-	e := s.find(hash, key)
+func (x *Index) Repaired(key Key, at Pos) {
+	e := x.find(key)
 	e.at = max(e.at, at)
 }
 
@@ -272,7 +263,7 @@ func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
 	}
 	s := &x.shards[x.sweep]
 	before := s.bytes()
-	s.keep(x.seed, func(e *entry) bool {
+	s.keep(func(e *entry) bool {
 		settled := e.at <= tail && e.flags&listed == 0
 		if !settled {
 			x.next = min(x.next, change.HLC(e.hlc)-1)
@@ -284,10 +275,8 @@ func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
 	return x.sweep == 0
 }
 
-func (x *Index) shard(key []byte) (*shard, uint64) {
-	hash := maphash.Bytes(x.seed, key)
-	return &x.shards[hash>>x.shift], hash
-}
+func (x *Index) shard(key Key) *shard { return &x.shards[key.A>>x.shift] }
+func (x *Index) find(key Key) *entry  { return x.shard(key).find(key) }
 
 // intern returns the place of a region in regions. There are few.
 func (x *Index) intern(r change.Region) uint8 {

@@ -22,7 +22,7 @@ import (
 // Tables with a secondary unique key can't be in it: Settle goes by versions.
 type Ranked struct {
 	Index
-	contests map[string]*contest
+	contests map[Key]*contest
 	restart  change.HLC // what Forgotten returns
 }
 
@@ -48,13 +48,13 @@ type rival struct {
 
 // NewRanked makes one as NewIndex does.
 func NewRanked(limit int64, forgotten change.HLC) *Ranked {
-	return &Ranked{Index: *NewIndex(limit, forgotten), contests: map[string]*contest{}, restart: forgotten}
+	return &Ranked{Index: *NewIndex(limit, forgotten), contests: map[Key]*contest{}, restart: forgotten}
 }
 
 // bytes is about what a contest takes, with its place in the map.
-func (c *contest) bytes(key []byte) int64 {
-	const mapped = 48 // bytes of a map for each entry, beside the key's
-	return mapped + int64(len(key)) + int64(unsafe.Sizeof(*c)) + int64(cap(c.rivals))*int64(unsafe.Sizeof(rival{})) + int64(cap(c.passed))*8
+func (c *contest) bytes() int64 {
+	const mapped = 48 // bytes of a map for each entry
+	return mapped + int64(unsafe.Sizeof(*c)) + int64(cap(c.rivals))*int64(unsafe.Sizeof(rival{})) + int64(cap(c.passed))*8
 }
 
 // add takes in a write.
@@ -97,8 +97,8 @@ func (c *contest) with(x *Index, w Claim) *contest {
 
 // Decide is like that of an Index. Where standing is another than the change, and
 // the verdict is Restore, its image is to be put into the row.
-func (x *Ranked) Decide(key []byte, c Change, claim Claim, current Digest, tailed bool) (v Verdict, standing Write) {
-	was := x.contests[string(key)]
+func (x *Ranked) Decide(key Key, c Change, claim Claim, current Digest, tailed bool) (v Verdict, standing Write) {
+	was := x.contests[key]
 	next := was.with(&x.Index, claim)
 	standing = next.standing()
 	dot := func(w Write) bool { return w.Version == c.Version }
@@ -139,7 +139,7 @@ func (c *contest) passedOf(region uint8) change.Seq {
 }
 
 // Local is like that of an Index.
-func (x *Ranked) Local(key []byte, w Claim) error {
+func (x *Ranked) Local(key Key, w Claim) error {
 	e, err := x.claim(key, w)
 	if e == nil {
 		return err
@@ -150,7 +150,7 @@ func (x *Ranked) Local(key []byte, w Claim) error {
 // Wrote is like that of an Index, for changes decided to Put, Heal or Restore.
 // and for those for which only the marker was written: the tail may have read
 // meanwhile what makes another write win.
-func (x *Ranked) Wrote(key []byte, w Claim, at Pos) error {
+func (x *Ranked) Wrote(key Key, w Claim, at Pos) error {
 	e, err := x.claim(key, w)
 	if e == nil {
 		return err
@@ -161,27 +161,26 @@ func (x *Ranked) Wrote(key []byte, w Claim, at Pos) error {
 
 // claim takes in a write, and makes the entry that of the winner; but for its
 // HLC, which is the greatest of all of them: so long it must be remembered.
-func (x *Ranked) claim(key []byte, w Claim) (*entry, error) {
-	s, hash := x.shard(key)
-	e := s.find(hash, key)
+func (x *Ranked) claim(key Key, w Claim) (*entry, error) {
+	e := x.find(key)
 	if e == nil {
 		var err error
 		if w.Version.HLC <= x.forget {
 			return nil, nil
 		}
-		if e, err = x.add(s, hash, key); err != nil {
+		if e, err = x.add(key); err != nil {
 			return nil, err
 		}
 	}
-	c, before := x.contests[string(key)], int64(0)
+	c, before := x.contests[key], int64(0)
 	if c == nil {
 		c = &contest{}
-		x.contests[string(key)] = c
+		x.contests[key] = c
 	} else {
-		before = c.bytes(key)
+		before = c.bytes()
 	}
 	c.add(&x.Index, w)
-	if x.bytes += c.bytes(key) - before; x.bytes > x.limit {
+	if x.bytes += c.bytes() - before; x.bytes > x.limit {
 		return nil, &FullError{x.limit}
 	}
 	standing := c.standing()
@@ -191,9 +190,9 @@ func (x *Ranked) claim(key []byte, w Claim) (*entry, error) {
 }
 
 // Audit is like that of an Index.
-func (x *Ranked) Audit(key []byte, current Digest) (standing Write, restore bool) {
+func (x *Ranked) Audit(key Key, current Digest) (standing Write, restore bool) {
 	_, restore = x.Index.Audit(key, current)
-	return x.contests[string(key)].standing(), restore
+	return x.contests[key].standing(), restore
 }
 
 // Sweep is like that of an Index.
@@ -203,8 +202,8 @@ func (x *Ranked) Sweep(stable change.HLC, tail Pos) (done bool) {
 	}
 	x.restart = x.forget
 	for key, c := range x.contests {
-		if _, known := x.Of([]byte(key)); !known {
-			x.bytes -= c.bytes([]byte(key))
+		if _, known := x.Of(key); !known {
+			x.bytes -= c.bytes()
 			delete(x.contests, key)
 			continue
 		}

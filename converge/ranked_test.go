@@ -52,7 +52,7 @@ func TestRankedIsAFunctionOfTheSet(t *testing.T) {
 		want := winner(claims)
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0))
 		for range 5 {
-			x, key := NewRanked(1<<20, 0), []byte("k")
+			x, key := NewRanked(1<<20, 0), Key{1, 2}
 			for _, i := range append(r.Perm(len(claims)), r.Perm(len(claims))...) {
 				c := claims[i]
 				v, _ := x.Decide(key, Change{Version: c.Version, After: c.Digest}, c, 99, true)
@@ -78,7 +78,7 @@ func TestRankedBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := NewRanked(1<<20, 0)
 		for i, c := range drawClaims(t) {
-			key := []byte{byte(i % 3)}
+			key := Key{A: uint64(i % 3)}
 			if err := x.Local(key, c); err != nil {
 				t.Fatal(err)
 			}
@@ -87,11 +87,9 @@ func TestRankedBytes(t *testing.T) {
 		for i := range x.shards {
 			want += x.shards[i].bytes()
 		}
-		for _, key := range x.suspects {
-			want += suspectBytes(key)
-		}
-		for key, c := range x.contests {
-			want += c.bytes([]byte(key))
+		want += int64(len(x.suspects)) * suspectBytes
+		for _, c := range x.contests {
+			want += c.bytes()
 		}
 		if x.Bytes() != want {
 			t.Fatalf("counts %d bytes, has %d", x.Bytes(), want)
@@ -109,7 +107,7 @@ func TestRankedBytes(t *testing.T) {
 	x := NewRanked(600, 0)
 	var err error
 	for i := 0; err == nil && i < 100; i++ {
-		err = x.Local([]byte{byte(i)}, Claim{Write: Write{Version: change.Version{HLC: 1, Origin: "east"}, Seq: 1}})
+		err = x.Local(Key{A: uint64(i)}, Claim{Write: Write{Version: change.Version{HLC: 1, Origin: "east"}, Seq: 1}})
 	}
 	if err == nil {
 		t.Error("the limit isn't kept")

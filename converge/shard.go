@@ -1,28 +1,31 @@
 package converge
 
-import (
-	"encoding/binary"
-	"hash/maphash"
-	"unsafe"
-)
+import "unsafe"
 
-// shard is a part of an Index: a hash table without pointers, so that the
-// garbage collector has nothing to look at, which grows in small steps.
+// shard is a part of an Index: a hash table that the garbage collector has
+// little to look at in, which grows by small pages that stay where they are.
+//
+// A search looks at one run of slots and, of those whose tag is the key's, at the
+// entry: with an index that no cache holds, each is a miss, and misses are all
+// that it costs.
 type shard struct {
-	slots   []uint32 // 1 + the place of an entry, 0 for none; a power of two
-	entries []entry
-	keys    []byte // of the entries, each after its length
+	slots []uint32 // tag<<16 | 1 + the place of an entry, 0 for none; a power of two
+	pages []*page  // all full but the last
+	n     int      // entries
 }
+
+// page is as large as a size that Go's allocator gives out.
+type page [pageEntries]entry
 
 // entry is what is known of one row.
 type entry struct {
+	key    Key
 	hlc    int64
 	seq    int64
 	digest Digest
 	last   Digest
 	place  Place
 	at     Pos
-	key    uint32 // where its length stands in keys
 	origin uint8
 	flags  uint8
 }
@@ -34,24 +37,35 @@ const (
 )
 
 const (
-	entryBytes = int64(unsafe.Sizeof(entry{}))
-	slotBytes  = int64(unsafe.Sizeof(uint32(0)))
-	fewest     = 8 // entries of a shard in use
+	pageEntries = 32
+	pageBytes   = int64(unsafe.Sizeof(page{}))
+	slotBytes   = int64(unsafe.Sizeof(uint32(0)))
+	pointer     = int64(unsafe.Sizeof(uintptr(0)))
+	fewest      = 8         // slots of a shard in use
+	most        = 1<<16 - 1 // entries of a shard: a slot has 16 bits for one
+	tagMask     = 0xffff << 16
 )
 
 // bytes returns how much memory the shard takes, besides itself.
 func (s *shard) bytes() int64 {
-	return int64(cap(s.slots))*slotBytes + int64(cap(s.entries))*entryBytes + int64(cap(s.keys))
+	return int64(cap(s.slots))*slotBytes + int64(cap(s.pages))*pointer + int64(len(s.pages))*pageBytes
+}
+
+// growth returns how many bytes more the shard takes with one more entry.
+func (s *shard) growth() (more int64) {
+	if s.n == len(s.pages)*pageEntries {
+		more = pageBytes + int64(roomFor(cap(s.pages), len(s.pages)+1)-cap(s.pages))*pointer
+	}
+	return more + int64(slotsFor(len(s.slots), s.n+1)-len(s.slots))*slotBytes
 }
 
 // roomFor returns the capacity, of n things, of which one that has capacity had
-// and lacks room for more must have. It grows by an eighth: doubling would leave
-// a quarter of the memory unused.
+// and lacks room for more must have.
 func roomFor(had, n int) int {
 	if n <= had {
 		return had
 	}
-	return max(n, had+had/8, fewest)
+	return max(n, had+had/4)
 }
 
 // slotsFor returns how many slots n entries have.
@@ -62,108 +76,94 @@ func slotsFor(had, n int) int {
 	return had
 }
 
-func keyRoom(key int) int {
-	n := 1
-	for x := key; x >= 0x80; x >>= 7 {
-		n++
-	}
-	return n + key
-}
-
-// growth returns how many bytes more the shard takes with one more key of that
-// length.
-func (s *shard) growth(key int) int64 {
-	return int64(slotsFor(len(s.slots), len(s.entries)+1)-len(s.slots))*slotBytes +
-		int64(roomFor(cap(s.entries), len(s.entries)+1)-cap(s.entries))*entryBytes +
-		int64(roomFor(cap(s.keys), len(s.keys)+keyRoom(key))-cap(s.keys))
-}
-
-func (s *shard) keyOf(e *entry) []byte {
-	n, w := binary.Uvarint(s.keys[e.key:])
-	from := int(e.key) + w
-	return s.keys[from : from+int(n)]
-}
+// entry returns the one at a place.
+func (s *shard) entry(place int) *entry { return &s.pages[place/pageEntries][place%pageEntries] }
 
 // find returns the entry of a key, nil if there is none. It is good until the
 // next is added.
-func (s *shard) find(hash uint64, key []byte) *entry {
+func (s *shard) find(key Key) *entry {
 	if len(s.slots) == 0 {
 		return nil
 	}
-	for i := s.first(hash); s.slots[i] != 0; i = s.after(i) {
-		if e := &s.entries[s.slots[i]-1]; string(s.keyOf(e)) == string(key) {
-			return e
+	tag := key.tag()
+	for i := s.first(key); s.slots[i] != 0; i = s.after(i) {
+		if slot := s.slots[i]; slot&tagMask == tag {
+			if e := s.entry(int(slot&^tagMask - 1)); e.key == key {
+				return e
+			}
 		}
 	}
 	return nil
 }
 
-// first returns the slot where the search for a hash begins. The upper bits
+// tag is the part of a key that a slot has.
+func (k Key) tag() uint32 { return uint32(k.B) & tagMask }
+
+// first returns the slot where the search for a key begins. The upper bits
 // have chosen the shard.
-func (s *shard) first(hash uint64) int { return int(hash & uint64(len(s.slots)-1)) }
-func (s *shard) after(i int) int       { return (i + 1) & (len(s.slots) - 1) }
+func (s *shard) first(key Key) int { return int(key.A & uint64(len(s.slots)-1)) }
+func (s *shard) after(i int) int   { return (i + 1) & (len(s.slots) - 1) }
 
 // add adds an entry for a key that has none.
-func (s *shard) add(seed maphash.Seed, hash uint64, key []byte) *entry {
-	if n := slotsFor(len(s.slots), len(s.entries)+1); n > len(s.slots) {
-		s.rehash(seed, n)
+func (s *shard) add(key Key) *entry {
+	if n := slotsFor(len(s.slots), s.n+1); n > len(s.slots) {
+		s.rehash(n)
 	}
-	s.entries = withRoom(s.entries, 1)
-	s.keys = withRoom(s.keys, keyRoom(len(key)))
-	s.entries = append(s.entries, entry{key: uint32(len(s.keys))})
-	s.keys = append(binary.AppendUvarint(s.keys, uint64(len(key))), key...)
-	s.take(hash, len(s.entries))
-	return &s.entries[len(s.entries)-1]
+	if s.n == len(s.pages)*pageEntries {
+		if room := roomFor(cap(s.pages), len(s.pages)+1); room > cap(s.pages) {
+			s.pages = append(make([]*page, 0, room), s.pages...)
+		}
+		s.pages = append(s.pages, new(page))
+	}
+	e := s.entry(s.n)
+	s.n++
+	*e = entry{key: key}
+	s.take(key, s.n)
+	return e
 }
 
-// withRoom returns list with room for n more.
-func withRoom[T any](list []T, n int) []T {
-	if room := roomFor(cap(list), len(list)+n); room > cap(list) {
-		return append(make([]T, 0, room), list...)
-	}
-	return list
-}
-
-func (s *shard) take(hash uint64, place int) {
-	i := s.first(hash)
+func (s *shard) take(key Key, place int) {
+	i := s.first(key)
 	for s.slots[i] != 0 {
 		i = s.after(i)
 	}
-	s.slots[i] = uint32(place)
+	s.slots[i] = key.tag() | uint32(place)
 }
 
 // rehash gives the shard n slots.
-func (s *shard) rehash(seed maphash.Seed, n int) {
-	s.slots = make([]uint32, n)
-	for i := range s.entries {
-		s.take(maphash.Bytes(seed, s.keyOf(&s.entries[i])), i+1)
+func (s *shard) rehash(n int) {
+	if n == len(s.slots) {
+		clear(s.slots)
+	} else {
+		s.slots = make([]uint32, n)
+	}
+	for i := range s.n {
+		s.take(s.entry(i).key, i+1)
 	}
 }
 
-// keep leaves only the entries that are wanted, in no more memory than they need.
-func (s *shard) keep(seed maphash.Seed, wanted func(*entry) bool) {
-	n, keys := 0, 0
-	for i := range s.entries {
-		if e := &s.entries[i]; wanted(e) {
-			n, keys = n+1, keys+keyRoom(len(s.keyOf(e)))
+// keep leaves only the entries that are wanted, in no more pages than they need.
+func (s *shard) keep(wanted func(*entry) bool) {
+	n := 0
+	for i := range s.n {
+		e := s.entry(i)
+		if !wanted(e) {
+			continue
 		}
+		if n < i {
+			*s.entry(n) = *e
+		}
+		n++
 	}
-	if n == len(s.entries) {
+	if n == s.n {
 		return
 	}
-	if n == 0 {
+	if s.n = n; n == 0 {
 		*s = shard{}
 		return
 	}
-	left := shard{entries: make([]entry, 0, max(n, fewest)), keys: make([]byte, 0, keys)}
-	for i := range s.entries {
-		if e := s.entries[i]; wanted(&e) {
-			key := s.keyOf(&e)
-			e.key = uint32(len(left.keys))
-			left.entries = append(left.entries, e)
-			left.keys = append(binary.AppendUvarint(left.keys, uint64(len(key))), key...)
-		}
-	}
-	left.rehash(seed, slotsFor(0, n))
-	*s = left
+	pages := (n + pageEntries - 1) / pageEntries
+	clear(s.pages[pages:])
+	s.pages = s.pages[:pages]
+	s.rehash(slotsFor(0, n))
 }

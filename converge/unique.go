@@ -14,7 +14,7 @@ import "duplex/change"
 // between: to them it is a write like any other. Rows that are put or
 // marked in the same transaction hold nothing at first; they are settled one after
 // another, oldest version first.
-func (x *Index) Settle(v change.Version, holders [][]byte) (newest change.Version, yields bool) {
+func (x *Index) Settle(v change.Version, holders []Key) (newest change.Version, yields bool) {
 	for _, key := range holders {
 		if k, known := x.Of(key); known && k.Version.Compare(v) > 0 && k.Version.Compare(newest) > 0 {
 			newest, yields = k.Version, true
@@ -25,7 +25,7 @@ func (x *Index) Settle(v change.Version, holders [][]byte) (newest change.Versio
 
 // Yielded notes the deletion of a row that yielded, as the tail reads that it
 // was published. Whether there was a row, Echo or Local tells.
-func (x *Index) Yielded(key []byte, w Write) error {
+func (x *Index) Yielded(key Key, w Write) error {
 	e, err := x.raise(key, w)
 	if e == nil {
 		return err

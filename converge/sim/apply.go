@@ -230,7 +230,7 @@ func (w *world) note(r *region, source int) {
 			}
 		case source == int(r.id):
 			if it.verdict == converge.Put {
-				r.index.Repaired(keyBytes[it.key], j.at)
+				r.index.Repaired(indexed(it.key), j.at)
 			}
 		case it.verdict == converge.Skip || it.after == 0 && w.broken == noTombstone:
 		case w.broken == noLosers && r.ranked != nil && it.stands != it.write.Write:

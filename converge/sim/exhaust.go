@@ -101,12 +101,12 @@ func (w *world) appendState(dst []byte) []byte {
 		for k := range w.keys {
 			at := &r.rows[k]
 			num(int(at.image), int(at.by.HLC), int(at.held), int(at.latched))
-			known, is := r.index.Of(keyBytes[k])
+			known, is := r.index.Of(indexed(uint8(k)))
 			num(int(known.Version.HLC), int(known.Digest), int(known.Last), int(known.At), int(known.Place))
 			dst = append(append(dst, c(is), c(known.Read)), known.Version.Origin...)
 		}
 		for _, key := range r.index.Suspects(1 << 62) {
-			dst = append(dst, key...)
+			dst = append(dst, byte(key.A))
 		}
 		for s := range w.regions {
 			j := r.jobOf(s)

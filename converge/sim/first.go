@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"duplex/change"
 	"duplex/converge"
 )
@@ -80,7 +82,7 @@ func (w *world) sift(r *region, source int) {
 }
 
 func (r *region) loses(it *item) bool {
-	k, known := r.index.Of(keyBytes[it.key])
+	k, known := r.index.Of(indexed(it.key))
 	return known && k.Version.Compare(it.write.Version) >= 0
 }
 
@@ -132,11 +134,11 @@ func (w *world) remember(r *region, source int) {
 }
 
 func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at converge.Pos) {
-	if k, known := r.index.Of(keyBytes[key]); known && k.Read && k.Last&1 == 1 {
-		w.must(r.index.Marked(keyBytes[key], write, at))
+	if k, known := r.index.Of(indexed(key)); known && k.Read && k.Last&1 == 1 {
+		w.must(r.index.Marked(indexed(key), write, at))
 		return
 	}
-	w.must(r.index.Wrote(keyBytes[key], write, at))
+	w.must(r.index.Wrote(indexed(key), write, at))
 }
 
 // relearn notes again what was applied before a crash.
@@ -150,7 +152,7 @@ func (w *world) relearn(r *region, source uint8, at int) {
 // tailFirst tells the index of one row that the tail has read.
 func (w *world) tailFirst(r *region, at, i int) {
 	t := &r.binlog[at]
-	c, key := t.rows[i], keyBytes[t.rows[i].key]
+	c, key := t.rows[i], indexed(t.rows[i].key)
 	if t.marked {
 		w.must(r.index.Echo(key, r.echo(c.key, t)))
 		return
@@ -171,7 +173,7 @@ func (r *region) echo(key uint8, t *txn) converge.Digest {
 	if d := r.repair.puts[key]; d != 0 {
 		return d
 	}
-	k, known := r.index.Of(keyBytes[key])
+	k, known := r.index.Of(indexed(key))
 	if known && k.Version.Origin == names[t.origin] && k.Seq <= t.seq && k.Digest&1 == 0 {
 		return k.Digest // the batch had it
 	}
@@ -186,12 +188,10 @@ func (w *world) lookBehind(r *region, _ int) {
 	}
 	j := &r.repair
 	*j = job{}
-	for k := range keyBytes {
-		for _, key := range due {
-			if string(keyBytes[k]) == string(key) {
-				j.items[j.n] = item{key: uint8(k)}
-				j.n++
-			}
+	for k := range uint8(maxKeys) {
+		if slices.Contains(due, indexed(k)) {
+			j.items[j.n] = item{key: k}
+			j.n++
 		}
 	}
 	w.repairs++
@@ -204,7 +204,7 @@ func (w *world) holdAll(r *region) {
 	j.puts = [maxKeys]converge.Digest{}
 	for i := range j.n {
 		it := &j.items[i]
-		k, _ := r.index.Of(keyBytes[it.key])
+		k, _ := r.index.Of(indexed(it.key))
 		*it = item{key: it.key, write: converge.Claim{Write: k.Write}}
 		it.after = w.imageAt(k.Place)
 		j.hlc = max(j.hlc, k.Version.HLC)
@@ -223,7 +223,7 @@ func (w *world) putBack(r *region, _ int) {
 	j := &r.repair
 	left := 0
 	for _, it := range j.items[:j.n] {
-		if k, known := r.index.Of(keyBytes[it.key]); known && k.Place == it.write.Place && k.Last != k.Digest {
+		if k, known := r.index.Of(indexed(it.key)); known && k.Place == it.write.Place && k.Last != k.Digest {
 			j.items[left] = it
 			j.puts[it.key] = k.Digest
 			left++
@@ -240,8 +240,8 @@ func (w *world) putBack(r *region, _ int) {
 func (w *world) putBackAll(r *region, _ int) {
 	j := &r.repair
 	for _, it := range j.items[:j.n] {
-		if k, known := r.index.Of(keyBytes[it.key]); known && k.Digest == j.puts[it.key] {
-			r.index.Cleared(keyBytes[it.key])
+		if k, known := r.index.Of(indexed(it.key)); known && k.Digest == j.puts[it.key] {
+			r.index.Cleared(indexed(it.key))
 		}
 	}
 	*j = job{}

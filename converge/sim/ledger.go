@@ -47,7 +47,7 @@ func (w *world) newest(key uint8) (image, change.Version) {
 // judge compares what the frontier says of a change and of what is known, whether they
 // are in conflict, with what is so.
 func (w *world) judge(r *region, key uint8, s change.Stamp) {
-	known, is := r.index.Of(keyBytes[key])
+	known, is := r.index.Of(indexed(key))
 	if !is || known.Seq == 0 || s.Seq == 0 || w.broken != none || r.ranked != nil {
 		return
 	}

@@ -9,16 +9,15 @@ import (
 func (w *world) inspect(r *region, _ int) {
 	due := r.index.Suspects(w.pos(r))
 	key := due[w.pick.intn(len(due))]
-	for k := range keyBytes {
-		if string(keyBytes[k]) != string(key) || r.rows[k].latched != 0 {
-			continue
-		}
-		r.repair = job{n: 1, stage: waiting, waitFor: len(r.binlog)}
-		r.repair.items[0] = item{key: uint8(k)}
-		w.hold(r, &r.repair.items[0], int(r.id))
-		w.repairs++
-		w.logf("%s suspects key %d", r.name, k)
+	k := uint8(key.A)
+	if r.rows[k].latched != 0 {
+		return
 	}
+	r.repair = job{n: 1, stage: waiting, waitFor: len(r.binlog)}
+	r.repair.items[0] = item{key: k}
+	w.hold(r, &r.repair.items[0], int(r.id))
+	w.repairs++
+	w.logf("%s suspects key %d", r.name, k)
 }
 
 // decideRepair looks whether the row must be written.

@@ -48,7 +48,7 @@ func (w *world) answer(r *region, source int) {
 		it := &j.items[i]
 		if source != int(r.id) {
 			it.lost = r.loses(it)
-		} else if k, known := r.index.Of(keyBytes[it.key]); !known || k.Place != it.write.Place {
+		} else if k, known := r.index.Of(indexed(it.key)); !known || k.Place != it.write.Place {
 			it.lost = true // written again since
 		}
 	}
@@ -61,7 +61,7 @@ func (w *world) answer(r *region, source int) {
 			w.letGo(r, j, crowded) // one more than was locked
 			return
 		}
-		if r.index.Suspect(keyBytes[k]) {
+		if r.index.Suspect(indexed(k)) {
 			// It is to have another image, and the value may be free then.
 			if stale = true; source == int(r.id) && j.item(k) == nil {
 				j.items[j.n] = item{key: k}
@@ -112,10 +112,10 @@ func (w *world) yieldFirst(r *region, j *job) {
 	j.yields = txn{outbox: true}
 	for _, it := range order {
 		var held []uint8
-		var keys [][]byte
+		var keys []converge.Key
 		for k := range uint8(w.keys) {
 			if k != it.key && w.uniqueOf(it.after) > 0 && w.uniqueOf(rows[k]) == w.uniqueOf(it.after) {
-				held, keys = append(held, k), append(keys, keyBytes[k])
+				held, keys = append(held, k), append(keys, indexed(k))
 			}
 		}
 		if newest, yields := r.index.Settle(it.write.Version, keys); yields {

@@ -167,7 +167,7 @@ func TestRepairMeetsANewerRow(t *testing.T) {
 		for _, name := range []byte{'a', 'b'} {
 			r := s.region(name)
 			if due := r.index.Suspects(s.pos(r)); len(due) != 1 {
-				t.Errorf("%c suspects %q", name, due)
+				t.Errorf("%c suspects %v", name, due)
 			}
 			s.sweep(r, 0)
 		}

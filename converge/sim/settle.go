@@ -80,11 +80,11 @@ func (w *world) yield(r *region, j *job) {
 	}
 	slices.SortFunc(order, func(a, b *item) int { return a.write.Version.Compare(b.write.Version) })
 	for _, it := range order {
-		var holders [][]byte
+		var holders []converge.Key
 		var held []uint8
 		for k := range uint8(w.keys) {
 			if k != it.key && w.uniqueOf(it.after) > 0 && w.uniqueOf(rows[k]) == w.uniqueOf(it.after) {
-				holders, held = append(holders, keyBytes[k]), append(held, k)
+				holders, held = append(holders, indexed(k)), append(held, k)
 			}
 		}
 		if newest, yields := r.index.Settle(it.write.Version, holders); yields {

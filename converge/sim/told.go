@@ -10,30 +10,30 @@ import (
 func (r *region) decide(it *item) (converge.Verdict, converge.Write) {
 	current := r.rows[it.key].image.digest()
 	if r.ranked != nil {
-		return r.ranked.Decide(keyBytes[it.key], it.change, it.write, current, it.tailed)
+		return r.ranked.Decide(indexed(it.key), it.change, it.write, current, it.tailed)
 	}
-	return r.index.Decide(keyBytes[it.key], it.change, current, it.tailed), converge.Write{}
+	return r.index.Decide(indexed(it.key), it.change, current, it.tailed), converge.Write{}
 }
 
 func (r *region) local(key uint8, c converge.Claim) error {
 	if r.ranked != nil {
-		return r.ranked.Local(keyBytes[key], c)
+		return r.ranked.Local(indexed(key), c)
 	}
-	return r.index.Local(keyBytes[key], c.Write)
+	return r.index.Local(indexed(key), c.Write)
 }
 
 func (r *region) wrote(key uint8, c converge.Claim, at converge.Pos) error {
 	if r.ranked != nil {
-		return r.ranked.Wrote(keyBytes[key], c, at)
+		return r.ranked.Wrote(indexed(key), c, at)
 	}
-	return r.index.Wrote(keyBytes[key], c.Write, at)
+	return r.index.Wrote(indexed(key), c.Write, at)
 }
 
 func (r *region) marked(key uint8, c converge.Claim, at converge.Pos) error {
 	if r.ranked != nil {
-		return r.ranked.Wrote(keyBytes[key], c, at)
+		return r.ranked.Wrote(indexed(key), c, at)
 	}
-	return r.index.Marked(keyBytes[key], c.Write, at)
+	return r.index.Marked(indexed(key), c.Write, at)
 }
 
 func (r *region) forgotten() change.HLC {
@@ -46,7 +46,7 @@ func (r *region) forgotten() change.HLC {
 func (r *region) audit(key uint8) (converge.Write, bool) {
 	current := r.rows[key].image.digest()
 	if r.ranked != nil {
-		return r.ranked.Audit(keyBytes[key], current)
+		return r.ranked.Audit(indexed(key), current)
 	}
-	return r.index.Audit(keyBytes[key], current)
+	return r.index.Audit(indexed(key), current)
 }

@@ -160,13 +160,8 @@ type chooser interface {
 
 var names = [maxRegions]change.Region{"a", "b", "c", "d"}
 
-// keyBytes are the keys as the index has them.
-var keyBytes = func() (keys [maxKeys][]byte) {
-	for k := range keys {
-		keys[k] = converge.AppendKey(nil, 1, []byte{byte(k)})
-	}
-	return keys
-}()
+// indexed returns a key as the index has it.
+func indexed(key uint8) converge.Key { return converge.Key{A: uint64(key)} }
 
 // indexLimit makes the index one of a single shard.
 const indexLimit = 1 << 20

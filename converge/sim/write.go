@@ -171,10 +171,10 @@ func (w *world) tailed(r *region, part int) {
 		case w.first:
 			w.tailFirst(r, at, i)
 		case t.marked:
-			w.must(r.index.Echo(keyBytes[c.key], c.after.digest()))
+			w.must(r.index.Echo(indexed(c.key), c.after.digest()))
 		case c.after == 0 && w.broken == noTombstone:
 		case t.outbox:
-			w.must(r.index.Yielded(keyBytes[c.key], converge.Write{Version: w.told(t.version(i))}))
+			w.must(r.index.Yielded(indexed(c.key), converge.Write{Version: w.told(t.version(i))}))
 		default:
 			w.judge(r, c.key, t.stamp)
 			w.must(r.local(c.key, w.claimOf(r.id, at, i)))
