@@ -15,18 +15,17 @@ type bulk struct {
 	write converge.Write
 }
 
-// addBulk notes a row of it.
-func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) error {
+// addBulk notes a row of it, and returns what stands for that.
+func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) (id converge.Key, err error) {
 	if !t.tracked {
-		return nil
+		return id, nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	id, err := v.id(t, key)
-	if err == nil {
+	if id, err = v.id(t, key); err == nil {
 		b.rows = append(b.rows, id.A)
 	}
-	return err
+	return id, err
 }
 
 // wroteBulk notes that it is committed.

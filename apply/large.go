@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"time"
 
 	"duplex/schemas"
 	"duplex/spine"
@@ -125,7 +124,9 @@ func (l *large) merge(h *head) error {
 	if l.s.versions == nil {
 		return nil
 	}
-	return l.s.versions.addBulk(&l.rows, h.table, h.key)
+	var err error
+	r.id, err = l.s.versions.addBulk(&l.rows, h.table, h.key)
+	return err
 }
 
 func (l *large) flush(ctx context.Context) error {
@@ -168,7 +169,7 @@ func (l *large) next(ctx context.Context) (*head, error) {
 
 func (l *large) fill(ctx context.Context, h *head) error {
 	box := l.s.asm.Inbox(h.partition)
-	started := time.Now()
+	wait := spine.Patience{}
 	for box.Len() == 0 {
 		if box.Broken() != nil {
 			return box.Broken()
@@ -180,8 +181,10 @@ func (l *large) fill(ctx context.Context, h *head) error {
 		if err := l.s.streamer.ping(ctx); err != nil {
 			return err
 		}
-		if box.Len() == 0 && time.Since(started) > spine.GapAfter {
-			return supervise.Permanent(l.s.asm.Gap("transaction %d lacks %d changes in %s[%d]", l.end.Stamp.Seq, h.left, h.partition.Topic, h.partition.Index))
+		if box.Len() == 0 {
+			if err := wait.Lack(ctx, l.s.in, l.end.Stamp, h.partition); err != nil {
+				return permanentGap(err)
+			}
 		}
 	}
 	r := box.Pop()

@@ -82,6 +82,13 @@ func (s *share) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	if err != nil {
 		return fmt.Errorf("looking for assigned topics: %w", spine.Explain(err))
 	}
+	starts, err := s.admin.ListStartOffsets(ctx, names...)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("reading where assigned topics begin: %w", spine.Explain(err))
+	}
 	for topic, parts := range offsets {
 		indexes := make([]int32, 0, len(parts))
 		for index := range parts {
@@ -93,6 +100,10 @@ func (s *share) assign(ctx context.Context, offsets map[string]map[int32]kgo.Off
 		}
 		for index, standing := range standings {
 			t := s.begin(ctx, spine.Partition{Topic: topic, Index: index}, standing)
+			if t.from < starts[topic][index].Offset {
+				// Not all ways by which the client begins to read say so.
+				return s.withMend(spine.NoLonger(s.st.cfg.Source, t.partition, t.from), t.partition)
+			}
 			parts[index] = kgo.NewOffset().At(t.from)
 		}
 	}
@@ -220,7 +231,7 @@ func (s *share) accept(fetches kgo.Fetches) error {
 			start[t.partition], _ = t.lane.offset(t)
 		}
 		if err := spine.Failure(s.source, start, fe); err != nil {
-			return s.withMend(err, fe)
+			return s.withMend(err, spine.Partition{Topic: fe.Topic, Index: fe.Partition})
 		}
 	}
 	var failed error
@@ -240,13 +251,13 @@ func (s *share) accept(fetches kgo.Fetches) error {
 
 // withMend says how duplex.offsets is brought forward where the records to go on
 // from are gone.
-func (s *share) withMend(err error, fe kgo.FetchError) error {
+func (s *share) withMend(err error, p spine.Partition) error {
 	var gap *spine.GapError
 	if !errors.As(err, &gap) {
 		return err
 	}
 	return supervise.Permanent(fmt.Errorf("%w; then, while no apply of the task runs, in this region's database: UPDATE duplex.offsets SET next_offset = <the first offset of %s[%d]> WHERE task = '%s' AND origin = '%s' AND topic = '%[2]s' AND part = %[3]d",
-		err, fe.Topic, fe.Partition, s.progress.task, s.source))
+		err, p.Topic, p.Index, s.progress.task, s.source))
 }
 
 func (s *share) tenure(topic string, index int32) (*tenure, bool) {

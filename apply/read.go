@@ -113,12 +113,14 @@ func (s *session) receive(ctx context.Context) error {
 	}
 }
 
-// overdue receives when the head of the spine has waited too long.
+// overdue receives when it must be looked whether what the head of the spine waits for
+// still comes.
 func (s *session) overdue() <-chan time.Time {
-	if s.waitFrom.IsZero() {
+	at, waits := s.wait.Due()
+	if !waits {
 		return nil
 	}
-	return time.After(time.Until(s.waitFrom.Add(spine.GapAfter)))
+	return time.After(time.Until(at))
 }
 
 // assemble takes every transaction that is whole.
@@ -129,7 +131,7 @@ func (s *session) assemble(ctx context.Context) error {
 			return s.unlessLearning(err)
 		}
 		if status != spine.Waiting {
-			s.waitFrom = time.Time{}
+			s.wait = spine.Patience{}
 		}
 		if end != nil && s.asm.Applied == spine.Unknown && end.Stamp.Seq > s.known+1 {
 			return s.unlessLearning(s.asm.Gap("transaction %d is the first on the spine, and %d is the last that was applied", end.Stamp.Seq, s.known))
@@ -155,19 +157,21 @@ func (s *session) assemble(ctx context.Context) error {
 				return err
 			}
 		case status == spine.Waiting:
-			if s.waitFrom.IsZero() {
-				s.waitFrom = time.Now()
-			}
-			if time.Since(s.waitFrom) > spine.GapAfter {
-				return supervise.Permanent(s.asm.Gap("transaction %d has not all of its %d changes after %s", end.Stamp.Seq, s.asm.Events(end), spine.GapAfter))
-			}
-			return nil
+			return permanentGap(s.wait.Lack(ctx, s.in, end.Stamp, s.asm.Lacking(end)))
 		default:
 			if err := s.join(ctx, end); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// permanentGap makes a gap in the topics permanent, but no other error.
+func permanentGap(err error) error {
+	if gap := new(spine.GapError); errors.As(err, &gap) {
+		return supervise.Permanent(err)
+	}
+	return err
 }
 
 // join merges the transaction at the head of the spine into the open batch.

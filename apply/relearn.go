@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"duplex/schemas"
 	"duplex/spine"
@@ -77,16 +76,16 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	m, stamp, large := s.madeBy(end), end.Stamp, &bulk{}
 	var rows []relearnt
 	many := s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows)
-	started := time.Now()
-	more := func() error {
-		if time.Since(started) > spine.GapAfter {
-			return s.unlessLearning(s.asm.Gap("transaction %d has not all of its changes after %s", stamp.Seq, spine.GapAfter))
+	wait := spine.Patience{}
+	more := func(p spine.Partition) error {
+		if err := wait.Lack(ctx, s.in, stamp, p); err != nil {
+			return err
 		}
 		s.in.Resume()
 		return s.receive(ctx)
 	}
 	err := s.asm.TakeLarge(more, func(r spine.Record) error {
-		started = time.Now()
+		wait = spine.Patience{}
 		t, key, err := s.binders.decode(ctx, r, &s.decoded)
 		switch {
 		case supervise.IsPermanent(err):
@@ -96,7 +95,8 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		case err != nil:
 			return err
 		case many:
-			return s.versions.addBulk(large, t, key)
+			_, err = s.versions.addBulk(large, t, key)
+			return err
 		}
 		// The record's key would keep the whole answer of Kafka.
 		rows = append(rows, relearnt{t, row{key: bytes.Clone(key), made: s.at(m, r, s.decoded.TotalOrder)}})

@@ -49,7 +49,7 @@ type session struct {
 	maxPacket int64
 	open      *batch // being filled
 	openedAt  time.Time
-	waitFrom  time.Time // since when the head of the spine waits for changes
+	wait      spine.Patience // of the head of the spine
 	saver     *spine.Committer
 	decoded   schemas.Decoded
 

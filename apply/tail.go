@@ -31,11 +31,11 @@ type tail struct {
 	admin   *kadm.Client // of the own Kafka
 	binders *binders
 
-	in       *spine.Consumer
-	asm      *spine.Assembler
-	decoded  schemas.Decoded
-	vague    []noted   // of the transaction being read
-	waitFrom time.Time // since when the head of the spine waits for changes
+	in      *spine.Consumer
+	asm     *spine.Assembler
+	decoded schemas.Decoded
+	vague   []noted        // of the transaction being read
+	wait    spine.Patience // of the head of the spine
 
 	mu     sync.Mutex
 	pulses map[string]chan struct{} // by token
@@ -158,14 +158,9 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 	}
 	marked := time.Time{}
 	for {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := t.in.Accept(ctx, fetches); err != nil {
+		if err := t.receive(ctx); err != nil {
 			return err
 		}
-		clear(fetches)
 		if err := t.assemble(ctx); err != nil {
 			return err
 		}
@@ -176,6 +171,18 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 		}
 		t.v.sweep()
 	}
+}
+
+// receive waits a while for an answer of Kafka and accepts it.
+func (t *tail) receive(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	fetches := t.in.Client.PollFetches(limited)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	defer clear(fetches) // or what is in it would stay in memory until the next one
+	return t.in.Accept(ctx, fetches)
 }
 
 func (t *tail) wanted() func(string) bool {
@@ -217,7 +224,7 @@ func (t *tail) assemble(ctx context.Context) error {
 			return supervise.Permanent(err)
 		}
 		if status != spine.Waiting {
-			t.waitFrom = time.Time{}
+			t.wait = spine.Patience{}
 		}
 		switch {
 		case status == spine.Nothing:
@@ -231,13 +238,7 @@ func (t *tail) assemble(ctx context.Context) error {
 				return err
 			}
 		case status == spine.Waiting:
-			if t.waitFrom.IsZero() {
-				t.waitFrom = time.Now()
-			}
-			if time.Since(t.waitFrom) > spine.GapAfter {
-				return supervise.Permanent(t.asm.Gap("transaction %d of %s has not all of its %d changes after %s", end.Stamp.Seq, end.Stamp.Origin, t.asm.Events(end), spine.GapAfter))
-			}
-			return nil
+			return permanentGap(t.wait.Lack(ctx, t.in, end.Stamp, t.asm.Lacking(end)))
 		default:
 			stamp := end.Stamp
 			err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) })
@@ -254,16 +255,20 @@ func (t *tail) assemble(ctx context.Context) error {
 // large takes a transaction that is larger than the inboxes. A row is in one
 // partition, so they may be taken one after the other.
 func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
-	more := func() error {
-		t.in.Resume()
-		fetches := t.in.Client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	wait := spine.Patience{}
+	more := func(p spine.Partition) error {
+		if err := wait.Lack(ctx, t.in, stamp, p); err != nil {
+			return err
 		}
-		return t.in.Accept(ctx, fetches)
+		t.in.Resume()
+		return t.receive(ctx)
 	}
-	if err := t.asm.TakeLarge(more, func(r spine.Record) error { return t.note(ctx, r, &stamp) }); err != nil {
-		return err
+	each := func(r spine.Record) error {
+		wait = spine.Patience{}
+		return t.note(ctx, r, &stamp)
+	}
+	if err := t.asm.TakeLarge(more, each); err != nil {
+		return permanentGap(err)
 	}
 	return t.tellVague(&stamp)
 }

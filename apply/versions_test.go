@@ -123,7 +123,8 @@ func TestTwiceInOneTransaction(t *testing.T) {
 func TestBulkIsKnown(t *testing.T) {
 	k := newKnown(t)
 	b := &bulk{}
-	k.must(k.addBulk(b, k.table, k.key))
+	_, err := k.addBulk(b, k.table, k.key)
+	k.must(err)
 	k.localWrite(1, 20, 7)
 	k.wroteBulk(b, change.Stamp{Origin: "west", Seq: 4, HLC: 30}, nil)
 	if !k.apply(5, 25) {

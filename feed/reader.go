@@ -24,9 +24,8 @@ type Reader struct {
 	saver   *spine.Committer
 	decoder *Decoder
 	current *Transaction
-	fetched kgo.Fetches // not yet accepted
-	// waiting is since when the next transaction lacks changes.
-	waiting time.Time
+	fetched kgo.Fetches    // not yet accepted
+	wait    spine.Patience // of the next transaction
 	// failed is what ended the reading: its memory of where it stands can't be
 	// trusted after that.
 	failed error
@@ -150,16 +149,10 @@ func (r *Reader) assemble(ctx context.Context) (*Transaction, error) {
 		case r.asm.Events(end) == 0:
 			r.asm.Pass(end)
 		case status == spine.Ready, r.asm.Stuck(end):
-			r.waiting = time.Time{}
+			r.wait = spine.Patience{}
 			return newTransaction(r, end), nil
 		default:
-			if r.waiting.IsZero() {
-				r.waiting = time.Now()
-			}
-			if time.Since(r.waiting) > spine.GapAfter {
-				return nil, r.asm.Gap("transaction %d of %s has not all of its %d changes after %s", end.Stamp.Seq, end.Stamp.Origin, r.asm.Events(end), spine.GapAfter)
-			}
-			return nil, nil
+			return nil, r.wait.Lack(ctx, r.in, end.Stamp, r.asm.Lacking(end))
 		}
 	}
 }

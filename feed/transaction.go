@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"duplex/change"
 	"duplex/spine"
 )
 
@@ -136,7 +137,7 @@ func (t *Transaction) fill(ctx context.Context, h *head) error {
 func (t *Transaction) take(ctx context.Context, h *head) (spine.Record, error) {
 	r := t.reader
 	box := r.asm.Inbox(h.partition)
-	for began := time.Now(); box.Len() == 0; {
+	for wait := (spine.Patience{}); box.Len() == 0; {
 		if box.Broken() != nil {
 			return spine.Record{}, box.Broken()
 		}
@@ -144,8 +145,10 @@ func (t *Transaction) take(ctx context.Context, h *head) (spine.Record, error) {
 		if err := r.receive(ctx); err != nil {
 			return spine.Record{}, err
 		}
-		if box.Len() == 0 && time.Since(began) > spine.GapAfter {
-			return spine.Record{}, t.gap(h, "%d of its changes have not come after %s", h.left, spine.GapAfter)
+		if box.Len() == 0 {
+			if err := wait.Lack(ctx, r.in, change.Stamp{Origin: change.Region(t.Stamp.Origin), Seq: change.Seq(t.Stamp.Seq)}, h.partition); err != nil {
+				return spine.Record{}, err
+			}
 		}
 	}
 	return box.Pop(), nil

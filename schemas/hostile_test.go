@@ -73,7 +73,11 @@ func TestHostileRegistry(t *testing.T) {
 				}
 			}))
 			defer server.Close()
-			r, err := newRegistry(config.Registry{URL: server.URL}, 300*time.Millisecond)
+			patience := 10 * time.Second
+			if tt.name == "slow" {
+				patience = 300 * time.Millisecond
+			}
+			r, err := newRegistry(config.Registry{URL: server.URL}, patience)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -262,12 +262,13 @@ func (a *Assembler) Take(each func(Record) error) error {
 }
 
 // TakeLarge is Take for a transaction that needn't be fetched whole. more is called
-// until what lacks has come; its error ends it.
-func (a *Assembler) TakeLarge(more func() error, each func(Record) error) error {
+// until what lacks in a partition has come; its error ends it.
+func (a *Assembler) TakeLarge(more func(Partition) error, each func(Record) error) error {
 	end := a.spine[a.head] // a copy: more may move the END records
 	stamp := end.Stamp
 	for _, p := range end.Partitions {
-		box, ok := a.inboxes[Partition{p.Topic, p.Partition}]
+		at := Partition{p.Topic, p.Partition}
+		box, ok := a.inboxes[at]
 		if !ok {
 			continue // not wanted
 		}
@@ -276,7 +277,7 @@ func (a *Assembler) TakeLarge(more func() error, each func(Record) error) error 
 				if box.broken != nil {
 					return fmt.Errorf("transaction %d lacks %d of its changes: %w", stamp.Seq, left, box.broken)
 				}
-				if err := more(); err != nil {
+				if err := more(at); err != nil {
 					return err
 				}
 			}

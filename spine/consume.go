@@ -38,10 +38,6 @@ const (
 	unknownOffset = -1
 )
 
-// GapAfter is how long a transaction may wait for changes that its END record
-// promises. Both were committed at once, so they are there at once.
-const GapAfter = 60 * time.Second
-
 // Consumer reads a region's topics, leaves out what isn't wanted, and fills the
 // assembler's inboxes. One goroutine uses it.
 type Consumer struct {
@@ -68,7 +64,8 @@ type Consumer struct {
 	check func(ctx context.Context, id int) error
 	names map[string]change.Region // each origin's name is allocated once
 
-	subscribed   bool // to the spine
+	passed       map[Partition]error // those that no longer have where to go on from
+	subscribed   bool                // to the spine
 	spineFetched int64
 	spineFull    bool
 }
@@ -101,7 +98,7 @@ func NewConsumer(client *kgo.Client, registry *schemas.Registry, asm *Assembler)
 	asm.inboxes = map[Partition]*Inbox{}
 	return &Consumer{
 		Client: client, Admin: kadm.NewClient(client), Left: new(atomic.Int64), Queued: new(atomic.Int64),
-		spine: Partition{topics.Spine(asm.Source), 0}, asm: asm, endOK: map[int]bool{}, names: map[string]change.Region{},
+		spine: Partition{topics.Spine(asm.Source), 0}, asm: asm, endOK: map[int]bool{}, names: map[string]change.Region{}, passed: map[Partition]error{},
 		check: func(ctx context.Context, id int) error { return CheckEnd(ctx, registry, id) },
 	}
 }
@@ -120,54 +117,6 @@ func CheckEnd(ctx context.Context, registry *schemas.Registry, id int) error {
 
 // Spine returns the partition of the END records.
 func (c *Consumer) Spine() Partition { return c.spine }
-
-// Subscribe begins to read a topic's partitions: from Start, or from the first
-// record. It leaves alone those that are read already.
-func (c *Consumer) Subscribe(ctx context.Context, topic string) error {
-	found, err := c.Admin.ListTopics(ctx, topic)
-	if err == nil {
-		err = found.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("looking for topic %s: %w", topic, Explain(err))
-	}
-	from := map[int32]kgo.Offset{}
-	for index := range found[topic].Partitions {
-		p := Partition{topic, index}
-		if _, ok := c.asm.inboxes[p]; ok || p == c.spine && c.subscribed {
-			continue
-		}
-		at, ok := c.Start[p]
-		if ok {
-			from[index] = kgo.NewOffset().At(at)
-		} else {
-			from[index], at = kgo.NewOffset().AtStart(), unknownOffset
-		}
-		if p != c.spine {
-			c.asm.inboxes[p] = &Inbox{fetched: at, taken: at, adrift: c.Adrift != nil && c.Adrift(p)}
-		} else {
-			c.spineFetched, c.asm.spineTaken, c.subscribed = at, at, true
-		}
-	}
-	c.Client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: from})
-	return nil
-}
-
-// SubscribeWanted begins to read every topic there is that the assembler wants.
-func (c *Consumer) SubscribeWanted(ctx context.Context) error {
-	found, err := c.Admin.ListTopics(ctx)
-	if err != nil {
-		return fmt.Errorf("listing topics: %w", Explain(err))
-	}
-	for topic := range found {
-		if c.asm.Wanted(topic) {
-			if err := c.Subscribe(ctx, topic); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // Discover begins to read the topic of a table that is new to the consumer.
 func (c *Consumer) Discover(ctx context.Context, p Partition) error {
@@ -227,7 +176,8 @@ func Failure(source change.Region, start Offsets, fe kgo.FetchError) error {
 	case errors.Is(fe.Err, context.Canceled), errors.Is(fe.Err, context.DeadlineExceeded):
 		return nil
 	case errors.Is(fe.Err, kerr.OffsetOutOfRange):
-		return supervise.Permanent(&GapError{source, fmt.Sprintf("%s[%d] no longer has the offset to go on from, %d", fe.Topic, fe.Partition, start[Partition{fe.Topic, fe.Partition}])})
+		p := Partition{fe.Topic, fe.Partition}
+		return NoLonger(source, p, start[p])
 	case errors.As(fe.Err, &loss):
 		return supervise.Permanent(&GapError{source, fmt.Sprintf("%s[%d] lost records that were read: it ended at %d and now ends at %d", fe.Topic, fe.Partition, loss.ConsumedTo, loss.ResetTo)})
 	case errors.Is(fe.Err, kerr.UnknownTopicOrPartition), errors.Is(fe.Err, kerr.UnknownTopicID):
