@@ -45,6 +45,9 @@ type step struct {
 	table *table
 	last  int
 	event *binlog.Event // set on DDL, Unread and Commit
+	// version is, on rows that yielded a unique value, the header with the version
+	// of their deletion.
+	version *kgo.RecordHeader
 	// err says why capture can't go on past what precedes the step.
 	err error
 }

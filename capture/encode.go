@@ -188,6 +188,9 @@ func (e *encoder) record(st *step, row []byte, key []binlog.Span) *kgo.Record {
 	}
 	r := e.arena.record()
 	r.Topic, r.Key, r.Headers = st.table.topic, e.arena.keep(buf), st.txn.headers
+	if st.version != nil {
+		r.Headers = append(slices.Clip(r.Headers), *st.version)
+	}
 	r.Partition = st.table.partition(r)
 	return r
 }

@@ -142,7 +142,7 @@ func (s *publishing) step(ctx context.Context, st *step, records []encoded) erro
 		if st.txn.gtid == s.c.suspect && s.moved {
 			return s.commit(ctx)
 		}
-	case binlog.Canary:
+	case binlog.Canary, binlog.Yield:
 		s.urgent = true
 	case binlog.Commit:
 		return s.finish(ctx, st)
@@ -204,7 +204,7 @@ func (s *publishing) finish(ctx context.Context, st *step) error {
 		if txn.stamped {
 			s.numbers.Pass(txn.source.Stamp)
 		}
-		if txn.total > 0 || txn.canary != "" {
+		if txn.total > 0 || txn.canary != "" || txn.yields != nil {
 			if err := s.end(ctx, txn); err != nil {
 				return err
 			}

@@ -62,5 +62,12 @@ func (s *spine) record(txn *transaction, stamp change.Stamp, nowMicros int64) *k
 	if txn.cascades {
 		r.Headers = []kgo.RecordHeader{{Key: topics.HeaderCascade, Value: []byte("yes")}}
 	}
+	if txn.yields != nil {
+		h, err := topics.YieldedHeader(txn.yields.absent)
+		if err != nil {
+			panic(err) // strings, numbers and bytes
+		}
+		r.Headers = append(r.Headers, h)
+	}
 	return r
 }

@@ -104,11 +104,16 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 		s.transactions.stamp(s.txn, s.stamper.Applied(ev.Mark.Origin, ev.Mark.Seq, ev.Mark.HLC))
 	case binlog.Canary:
 		s.txn.canary = ev.Mark.Token
+	case binlog.Yield:
+		st.err = s.yield(ev.Yields)
 	case binlog.Rows:
 		if !s.txn.stamped {
-			s.transactions.stamp(s.txn, s.stamper.Local(clock.Here(time.UnixMicro(s.txn.source.TsMicros))))
+			s.stampLocal()
 		}
 		st.rows = ev.Rows
+		if s.txn.yields != nil {
+			st.version = s.txn.yields.of(ev.Rows)
+		}
 		if st.table, st.err = s.tables.of(ctx, ev.Rows.Table); st.err != nil {
 			st.err = fmt.Errorf("transaction %s at %s:%d: %w", s.txn.gtid, ev.Rows.File, ev.Rows.Pos, st.err)
 		}
@@ -121,6 +126,11 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 	}
 	st.txn = s.txn
 	return st
+}
+
+// stampLocal stamps a transaction of the region's own.
+func (s *stamping) stampLocal() {
+	s.transactions.stamp(s.txn, s.stamper.Local(clock.Here(time.UnixMicro(s.txn.source.TsMicros))))
 }
 
 // waiting reports whether events are on their way to the pipeline's end. The

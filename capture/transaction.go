@@ -24,6 +24,8 @@ type transaction struct {
 	// they belong to.
 	total  int64
 	tables []*table
+	// yields is set by the rows of duplex.outbox.
+	yields *yields
 	// cascades is set once a change was published at which the server changed
 	// other rows unlogged.
 	cascades bool

@@ -50,6 +50,16 @@ var ownTables = []ownTable{
 		create: "CREATE TABLE IF NOT EXISTS duplex.canary (task VARCHAR(64) NOT NULL, origin VARCHAR(32) NOT NULL, token VARCHAR(64) NOT NULL," +
 			" PRIMARY KEY (task, origin)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
 	},
+	{
+		// What apply tells capture of a transaction that makes room for a unique
+		// value: the version of the deletions in table db.tbl that follow, or, with a
+		// topic, of a row that isn't there. Each row is deleted at once: the table stays empty.
+		name:    "outbox",
+		columns: []string{"id", "origin", "hlc", "db", "tbl", "topic", "key_schema", "value_schema", "row_key"},
+		create: "CREATE TABLE IF NOT EXISTS duplex.outbox (id BIGINT NOT NULL AUTO_INCREMENT, origin VARCHAR(32) NOT NULL, hlc BIGINT NOT NULL," +
+			" db VARBINARY(256) NOT NULL, tbl VARBINARY(256) NOT NULL, topic VARCHAR(249) NOT NULL, key_schema INT NOT NULL, value_schema INT NOT NULL, row_key BLOB NOT NULL," +
+			" PRIMARY KEY (id)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
+	},
 }
 
 // SchemaStatements returns the statements that make schema duplex, for an

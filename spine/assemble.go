@@ -12,6 +12,7 @@ import (
 
 	"duplex/change"
 	"duplex/schemas"
+	"duplex/topics"
 )
 
 // Ending is an END record of the spine.
@@ -20,7 +21,12 @@ type Ending struct {
 	// Cascades is set where one of the changes has topics.HeaderCascade: their
 	// order then matters.
 	Cascades bool
-	offset   int64
+	// MakesRoom is set where the transaction made room for unique values: what it deletes
+	// may have a version of its own (topics.Version). Yielded are rows that it
+	// deletes and that weren't there.
+	MakesRoom bool
+	Yielded   []topics.Yielded
+	offset    int64
 }
 
 // Offset is that of the record on the spine.
@@ -124,7 +130,7 @@ func (a *Assembler) skip() error {
 		switch {
 		case a.Leave > 0:
 			a.Leave--
-		case end.Events == 0, !a.Accept(end.Stamp.Origin):
+		case end.Events == 0 && !end.MakesRoom, !a.Accept(end.Stamp.Origin):
 		case end.Stamp.Origin != a.Source, a.Applied == Unknown:
 			return nil
 		case end.Stamp.Seq <= a.Newest.Seq && end.Stamp.HLC > a.Newest.HLC:

@@ -265,6 +265,10 @@ func (c *Consumer) pushEnd(ctx context.Context, r *kgo.Record) error {
 		c.endOK[id] = true
 	}
 	end := Ending{offset: r.Offset, Cascades: topics.Cascade(r) != nil}
+	if end.Yielded, end.MakesRoom, err = topics.YieldedRows(r); err != nil {
+		c.asm.spineBroken = Unreadable(r, err)
+		return nil
+	}
 	if err := c.ends.Read(value, &end.End); err != nil {
 		c.asm.spineBroken = Unreadable(r, err)
 		return nil

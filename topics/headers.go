@@ -28,6 +28,13 @@ const (
 	// has these keys, as JSON. The transaction's END record has it too, with
 	// the value yes.
 	HeaderCascade = "cascade"
+	// HeaderVersion is on the deletion of a row that yielded a unique value to
+	// another: the version that it has, that of the other one. See AppendVersion.
+	HeaderVersion = "version"
+	// HeaderYielded is on the END record of a transaction that makes room for unique
+	// values: the rows, not there in this region, that are deleted all the same.
+	// See Yielded.
+	HeaderYielded = "yielded"
 )
 
 // HeaderCount is how many headers every change has.

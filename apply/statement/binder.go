@@ -57,6 +57,7 @@ type Binder struct {
 type texts struct {
 	insert, upsertTail string
 	delete, selectKeys string
+	selectHead         string // up to the table's name
 }
 
 // UniqueKey is a unique key of the target, other than the primary key.
@@ -66,6 +67,8 @@ type UniqueKey struct {
 	// columns. Columns that the writer's row lacks, prefixes and expressions
 	// are missing: what remains is compared more coarsely than the key.
 	Fields []int
+	// Whole is set if all parts of the key are there.
+	Whole bool
 }
 
 // Compile binds the writer's row and key type to a table of the target by
@@ -157,6 +160,7 @@ func (b *Binder) bindUnique(value *schemas.Record) {
 				u.Fields = append(u.Fields, f)
 			}
 		}
+		u.Whole = !index.Partial && len(u.Fields) == len(index.Columns)
 		b.unique = append(b.unique, u)
 	}
 }
@@ -235,6 +239,7 @@ func (b *Binder) compileKeyTexts(table string, dialect Dialect) {
 		where += "(" + strings.Join(names, ",") + ") IN ("
 	}
 	b.texts.delete = "DELETE " + hint + "FROM " + table + where
+	b.texts.selectHead = "SELECT " + strings.Join(shown, ",") + " FROM " + table
 	b.texts.selectKeys = "SELECT " + hint + strings.Join(shown, ",") + " FROM " + table + where
 }
 
@@ -249,6 +254,17 @@ func (b *Binder) Identity() bool {
 	for i := range b.key {
 		c := &b.key[i]
 		if c.typ >= schemas.UUID || c.kind == schemas.KindString && c.fold == foldAll {
+			return false
+		}
+	}
+	return true
+}
+
+// Shown reports whether a SELECT shows the whole key: AppendConflictKeyFromResult
+// then tells rows apart as AppendConflictKey does.
+func (b *Binder) Shown() bool {
+	for i := range b.key {
+		if b.key[i].vague {
 			return false
 		}
 	}

@@ -182,6 +182,12 @@ func (c *column) appendCoarse(dst, b []byte, at int) ([]byte, int, error) {
 	if err != nil {
 		return dst, at, err
 	}
+	return c.coarsen(dst, mark), at, nil
+}
+
+// coarsen turns the text from mark on into bytes that are equal for all values that
+// the column's collation takes for equal.
+func (c *column) coarsen(dst []byte, mark int) []byte {
 	switch {
 	case c.isRaw(dst[mark:]):
 		dst = dst[:mark]
@@ -199,7 +205,7 @@ func (c *column) appendCoarse(dst, b []byte, at int) ([]byte, int, error) {
 			dst = dst[:len(dst)-1]
 		}
 	}
-	return dst, at, nil
+	return dst
 }
 
 // exactEquality reports whether values of the column that the server takes for

@@ -8,7 +8,7 @@ import (
 type Kind uint8
 
 // The kinds of events. A transaction is Begin, then any number of Marker,
-// Canary and Rows, then Commit. Begin and all between may be missing: then
+// Canary, Yield and Rows, then Commit. Begin and all between may be missing: then
 // the transaction touched nothing that is captured. DDL stands alone, and so
 // does Unread: the commit of a prepared (XA) transaction whose rows lie before
 // where reading began.
@@ -20,6 +20,7 @@ const (
 	Commit
 	DDL
 	Unread
+	Yield
 )
 
 // Op is what a row event did.
@@ -45,6 +46,8 @@ type Event struct {
 	// Mark is set on Marker and Canary, Rows on Rows, Logged on DDL and Unread.
 	Mark *Mark
 	Rows *RowsEvent
+	// Yields are set on Yield.
+	Yields []Yields
 	*Logged
 	// undecided is set on Commit, nil for nothing; see Position.Pass.
 	undecided *undecided
@@ -77,6 +80,17 @@ type Mark struct {
 	Seq    change.Seq
 	HLC    change.HLC
 	Token  string // of the canary
+}
+
+// Yields is what a row of duplex.outbox tells: the version of the deletions in a
+// table that follow, or, with a topic, of a row that isn't in the database.
+type Yields struct {
+	DB, Table string
+	Version   change.Version
+	// Topic and the rest are those of a record of the row.
+	Topic                  string
+	KeySchema, ValueSchema int
+	Key                    []byte
 }
 
 // RowsEvent is one row event of a captured table, its images not yet decoded.

@@ -105,7 +105,7 @@ func (h *handler) handle(e *replication.BinlogEvent) error {
 		if !h.isControl(ev.TableID) {
 			return refuse("transaction %s: events of type %s are not known; mend: upgrade duplex", h.txn.gtid, e.Header.EventType)
 		}
-		return h.control(ev)
+		return h.control(e.Header.EventType, ev)
 	case *replication.XIDEvent:
 		return h.commit()
 	case *replication.QueryEvent:
@@ -317,7 +317,7 @@ func (h *handler) event(kind Kind) *Event {
 
 // control reads rows of schema duplex. Only the transaction's first row event
 // can be the marker: a row of duplex.progress further on proves nothing.
-func (h *handler) control(ev *replication.RowsEvent) error {
+func (h *handler) control(typ replication.EventType, ev *replication.RowsEvent) error {
 	first := !h.txn.anyRows
 	h.txn.anyRows = true
 	if len(ev.Rows) == 0 || h.txn.passed {
@@ -329,11 +329,19 @@ func (h *handler) control(ev *replication.RowsEvent) error {
 		kind = Marker
 	case string(ev.Table.Table) == "canary":
 		kind = Canary
+	case string(ev.Table.Table) == "outbox":
+		if op, err := opOf(typ); err != nil || op != Insert {
+			return err // each row is deleted again
+		}
+		kind = Yield
 	default:
 		return nil
 	}
 	if h.txn.xa != nil {
 		return refuse("XA transaction %s writes to duplex.%s, which only duplex does, and never so; mend: take the right to write to schema duplex from other accounts, and compare the regions", h.txn.gtid, ev.Table.Table)
+	}
+	if kind == Yield {
+		return h.yield(ev)
 	}
 	mark, err := readMark(ev)
 	if err != nil {
@@ -343,6 +351,56 @@ func (h *handler) control(ev *replication.RowsEvent) error {
 		return err
 	}
 	return h.emit(&Event{Kind: kind, Mark: &mark})
+}
+
+// yield reads rows of duplex.outbox.
+func (h *handler) yield(ev *replication.RowsEvent) error {
+	e := &Event{Kind: Yield}
+	for _, row := range ev.Rows {
+		y, err := readYields(ev, row)
+		if err != nil {
+			return err
+		}
+		e.Yields = append(e.Yields, y)
+	}
+	if err := h.beginOnce(); err != nil {
+		return err
+	}
+	return h.emit(e)
+}
+
+func readYields(ev *replication.RowsEvent, row []any) (y Yields, err error) {
+	for i, name := range ev.Table.ColumnName {
+		if i >= len(row) {
+			break
+		}
+		text, _ := row[i].(string)
+		switch string(name) {
+		case "origin":
+			y.Version.Origin = change.Region(text)
+		case "hlc":
+			n, _ := row[i].(int64)
+			y.Version.HLC = change.HLC(n)
+		case "db":
+			y.DB = text
+		case "tbl":
+			y.Table = text
+		case "topic":
+			y.Topic = text
+		case "key_schema":
+			n, _ := row[i].(int32)
+			y.KeySchema = int(n)
+		case "value_schema":
+			n, _ := row[i].(int32)
+			y.ValueSchema = int(n)
+		case "row_key":
+			y.Key, _ = row[i].([]byte)
+		}
+	}
+	if y.Version.Origin == "" || y.Version.HLC <= 0 || y.DB == "" || y.Table == "" || y.Topic != "" && len(y.Key) == 0 {
+		return y, refuse("reading a row of duplex.outbox: it lacks a value: the table is not as duplex made it, or another program wrote to it; mend: stop apply, DROP TABLE duplex.outbox, take the right to write to schema duplex from other accounts, and restart")
+	}
+	return y, nil
 }
 
 // decodeControl decodes the rows of a table of schema duplex, the only ones

@@ -2,9 +2,12 @@ package binlog
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"duplex/change"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 )
@@ -132,7 +135,7 @@ func TestControlRows(t *testing.T) {
 		var got []*Event
 		h := newHandler(Config{}, func(e *Event) error { got = append(got, e); return nil })
 		h.txn.anyRows = !tt.first
-		if err := h.control(tt.event); err != nil {
+		if err := h.control(replication.UPDATE_ROWS_EVENTv2, tt.event); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		switch {
@@ -143,7 +146,34 @@ func TestControlRows(t *testing.T) {
 	}
 	h := newHandler(Config{}, func(*Event) error { return nil })
 	var refused *RefusedError
-	if err := h.control(event("progress", []any{"t", nil, int64(1), int64(1), ""})); !errors.As(err, &refused) {
+	if err := h.control(replication.UPDATE_ROWS_EVENTv2, event("progress", []any{"t", nil, int64(1), int64(1), ""})); !errors.As(err, &refused) {
 		t.Errorf("a marker without an origin: %v", err)
+	}
+}
+
+// What is put into duplex.outbox is told, what is taken out of it again isn't.
+func TestOutboxRows(t *testing.T) {
+	event := func(row ...any) *replication.RowsEvent {
+		table := &replication.TableMapEvent{Schema: []byte("duplex"), Table: []byte("outbox")}
+		for _, name := range []string{"id", "origin", "hlc", "db", "tbl", "topic", "key_schema", "value_schema", "row_key"} {
+			table.ColumnName = append(table.ColumnName, []byte(name))
+		}
+		return &replication.RowsEvent{Rows: [][]any{row}, Table: table}
+	}
+	row := event(int64(1), "east", int64(9), "shop", "t", "west.shop.t", int32(3), int32(4), []byte{1, 2})
+	want := Yields{DB: "shop", Table: "t", Version: change.Version{HLC: 9, Origin: "east"}, Topic: "west.shop.t", KeySchema: 3, ValueSchema: 4, Key: []byte{1, 2}}
+	var got []*Event
+	h := newHandler(Config{}, func(e *Event) error { got = append(got, e); return nil })
+	for _, typ := range []replication.EventType{replication.WRITE_ROWS_EVENTv2, replication.DELETE_ROWS_EVENTv2} {
+		if err := h.control(typ, row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(got) != 2 || got[1].Kind != Yield || len(got[1].Yields) != 1 || !reflect.DeepEqual(got[1].Yields[0], want) {
+		t.Errorf("events %+v", got)
+	}
+	var refused *RefusedError
+	if err := h.control(replication.WRITE_ROWS_EVENTv2, event(int64(1), "", int64(9), "shop", "t", "", int32(0), int32(0), []byte{})); !errors.As(err, &refused) {
+		t.Errorf("a row without an origin: %v", err)
 	}
 }
