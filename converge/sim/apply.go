@@ -207,7 +207,7 @@ func (w *world) afterOf(it *item) image {
 // of a stream, whose progress it leaves as it is.
 func (w *world) append(r *region, t *txn, source int) {
 	if source == int(r.id) {
-		t.origin = uint8((source + 1) % len(w.regions))
+		t.origin = uint8(w.repairer(r))
 		t.seq = r.durable[t.origin]
 	} else {
 		r.durable[source] = max(r.durable[source], t.seq)
@@ -218,6 +218,10 @@ func (w *world) append(r *region, t *txn, source int) {
 		w.logf("%s applies %s, at %d, marker %s %d %v", r.name, t.text(), len(r.binlog), names[t.origin], t.seq, t.hlc)
 	}
 }
+
+// repairer is the source whose stream makes a region's repairs. It has nothing else
+// under way then.
+func (w *world) repairer(r *region) int { return (int(r.id) + 1) % len(w.regions) }
 
 // note tells the index what was decided, and goes on behind the batch.
 func (w *world) note(r *region, source int) {
@@ -253,6 +257,8 @@ func (w *world) note(r *region, source int) {
 // release gives up a job's locks.
 func (w *world) release(r *region, j *job) {
 	for _, it := range j.items[:j.n] {
-		r.rows[it.key].held, r.rows[it.key].latched = 0, 0
+		if at := &r.rows[it.key]; at.latched != 0 && j == r.jobOf(int(at.latched)-1) {
+			at.held, at.latched = 0, 0
+		}
 	}
 }

@@ -154,7 +154,7 @@ func (w *world) tailFirst(r *region, at, i int) {
 	t := &r.binlog[at]
 	c, key := t.rows[i], indexed(t.rows[i].key)
 	if t.marked {
-		w.must(r.index.Echo(key, r.echo(c.key, t)))
+		w.must(r.index.Echo(key, w.echo(r, c.key, t)))
 		return
 	}
 	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(r.id, t.stamp.Seq), Place: place(r.id, at, i)}
@@ -168,9 +168,16 @@ func (w *world) tailFirst(r *region, at, i int) {
 	w.must(r.index.Local(key, write))
 }
 
+// unnoted reports whether a transaction is of a batch that the index isn't told of yet.
+// The tail waits for that: it must know what it reads.
+func (r *region) unnoted(t *txn) bool {
+	j := r.jobOf(int(t.origin))
+	return t.marked && j.stage == committed && j.seq == t.seq
+}
+
 // echo is what a row that apply wrote is taken for.
-func (r *region) echo(key uint8, t *txn) converge.Digest {
-	if d := r.repair.puts[key]; d != 0 {
+func (w *world) echo(r *region, key uint8, t *txn) converge.Digest {
+	if d := r.repair.puts[key]; d != 0 && int(t.origin) == w.repairer(r) {
 		return d
 	}
 	k, known := r.index.Of(indexed(key))
@@ -225,7 +232,7 @@ func (w *world) putBack(r *region, _ int) {
 	for _, it := range j.items[:j.n] {
 		if k, known := r.index.Of(indexed(it.key)); known && k.Place == it.write.Place && k.Last != k.Digest {
 			j.items[left] = it
-			j.puts[it.key] = k.Digest
+			j.puts[it.key], j.over[it.key] = k.Digest, k.Last
 			left++
 			continue
 		}
@@ -240,27 +247,24 @@ func (w *world) putBack(r *region, _ int) {
 func (w *world) putBackAll(r *region, _ int) {
 	j := &r.repair
 	for _, it := range j.items[:j.n] {
-		if k, known := r.index.Of(indexed(it.key)); known && k.Digest == j.puts[it.key] {
+		// What has come over it since makes it suspect anew.
+		if k, known := r.index.Of(indexed(it.key)); known && k.Digest == j.puts[it.key] && k.Last == j.over[it.key] {
 			r.index.Cleared(indexed(it.key))
 		}
 	}
 	*j = job{}
 }
 
-// ofFirst appends what can happen next to the jobs of a region.
+// ofFirst appends what can happen next to the jobs of a region. A repair finds the
+// stream idle that makes it; the others go on, and wait only for the rows' locks.
 func (w *world) ofFirst(must []action, r *region) []action {
-	source := 1 - int(r.id)
-	s, fix := &r.streams[source], &r.repair
-	j := &s.job
+	fix, maker := &r.repair, &r.streams[w.repairer(r)].job
 	can := func(do func(*world, *region, int), arg int) { must = append(must, action{do, r.id, int8(arg)}) }
 	read := func(j *job) bool { return w.read(r) >= j.waitFor }
-	for _, j := range [2]*job{j, fix} {
-		arg := source
-		if j == fix {
-			arg = int(r.id)
-		}
+	for arg := range w.regions {
+		j := r.jobOf(arg)
 		switch {
-		case j.stage == decided:
+		case j.stage == decided && w.free(r, j, arg):
 			can((*world).attempt, arg)
 		case j.stage == crowded && (j == fix || fix.stage == idle):
 			can((*world).ask, arg)
@@ -271,15 +275,18 @@ func (w *world) ofFirst(must []action, r *region) []action {
 		case j.stage == made && read(j):
 			can((*world).retry, arg)
 		}
+		if j == fix {
+			continue
+		}
+		switch {
+		case j.stage == idle && (fix.stage == idle || j != maker) && r.streams[arg].next < w.regions[arg].published:
+			can((*world).gather, arg)
+		case j.stage == committed:
+			can((*world).remember, arg)
+		}
 	}
 	switch {
-	case j.stage == idle && fix.stage == idle && s.next < w.regions[source].published:
-		can((*world).gather, source)
-	case j.stage == committed:
-		can((*world).remember, source)
-	}
-	switch {
-	case w.broken != noAudit && fix.stage == idle && (j.stage == idle || j.stage == crowded) && len(r.index.Suspects(w.pos(r))) > 0:
+	case w.broken != noAudit && fix.stage == idle && (maker.stage == idle || maker.stage == crowded) && len(r.index.Suspects(w.pos(r))) > 0:
 		can((*world).lookBehind, int(r.id))
 	case fix.stage == waiting && read(fix):
 		can((*world).putBack, int(r.id))
@@ -287,4 +294,14 @@ func (w *world) ofFirst(must []action, r *region) []action {
 		can((*world).putBackAll, int(r.id))
 	}
 	return must
+}
+
+// free reports whether nobody else has locked the rows that a job is to write.
+func (w *world) free(r *region, j *job, arg int) bool {
+	for _, it := range j.items[:j.n] {
+		if by := r.rows[it.key].held; !it.lost && by != 0 && by != uint8(arg)+1 {
+			return false
+		}
+	}
+	return true
 }

@@ -77,7 +77,7 @@ func draw(pick chooser, broken rule) setting {
 		s.writes *= 3 // so that much is forgotten meanwhile
 	}
 	s.perTxn = min(s.perTxn, s.keys)
-	if s.regions == 2 && s.policy == lastWriteWins && pick.intn(2) == 0 {
+	if s.policy == lastWriteWins && (s.regions == 2 || s.unique == 0) && pick.intn(2) == 0 {
 		s.first, s.replay = true, false
 	}
 	return s

@@ -49,7 +49,7 @@ func (w *world) possible(must, may []action) ([]action, []action) {
 			must = append(must, action{(*world).publish, r.id, 0})
 		}
 		for p := range w.parts {
-			if r.tail[p] < r.published {
+			if r.tail[p] < r.published && !(w.first && r.unnoted(&r.binlog[r.tail[p]])) {
 				must = append(must, action{(*world).tailed, r.id, int8(p)})
 			}
 		}

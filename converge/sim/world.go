@@ -114,6 +114,7 @@ type job struct {
 
 	yields txn                      // that makes room
 	puts   [maxKeys]converge.Digest // of what a repair puts back
+	over   [maxKeys]converge.Digest // and of what that comes over
 }
 
 // item is a row that a job decides on.
