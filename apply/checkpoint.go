@@ -17,22 +17,35 @@ type checkpoint struct {
 	// last that is in the target's duplex.progress. What lies between had
 	// nothing for this task.
 	seq, written change.Seq
+	// had is the last that was once there, where the target went back.
+	had change.Seq
 	// local is the region's last transaction that all after it has seen.
 	local change.Seq
 }
 
-// metadata is the form of the spine's: seq and written.
-const metadata = "done %d written %d"
+// metadata is the form of the spine's: seq and written. Where the target went back,
+// metadataHad follows.
+const (
+	metadata    = "done %d written %d"
+	metadataHad = " had %d"
+)
 
 // load reads the group's offsets. seq and written are 0 if the operator has
 // reset them, which leaves no metadata.
 func load(ctx context.Context, saver *spine.Committer) (checkpoint, error) {
 	offsets, note, err := saver.Load(ctx)
 	at := checkpoint{offsets: offsets}
-	_, _ = fmt.Sscanf(note, metadata, &at.seq, &at.written) // a hint, like the offsets
+	_, _ = fmt.Sscanf(note, metadata+metadataHad, &at.seq, &at.written, &at.had) // a hint, like the offsets
 	return at, err
 }
 
 func save(ctx context.Context, saver *spine.Committer, now checkpoint) error {
-	return saver.Save(ctx, now.offsets, fmt.Sprintf(metadata, now.seq, now.written))
+	return saver.Save(ctx, now.offsets, now.note())
+}
+
+func (c *checkpoint) note() string {
+	if c.had > c.written {
+		return fmt.Sprintf(metadata+metadataHad, c.seq, c.written, c.had)
+	}
+	return fmt.Sprintf(metadata, c.seq, c.written)
 }

@@ -20,6 +20,9 @@ import (
 // read assembles transactions and fills batches until ctx ends; work is the
 // context of what must be finished.
 func (s *session) read(ctx, work context.Context) error {
+	if err := s.awaitTail(ctx, work); err != nil {
+		return err
+	}
 	mends := time.NewTicker(repairEvery)
 	defer mends.Stop()
 	for {
@@ -40,7 +43,7 @@ func (s *session) read(ctx, work context.Context) error {
 			// be found again.
 			limited, cancel := context.WithTimeout(work, drainLimit)
 			defer cancel()
-			return errors.Join(s.finish(limited), err)
+			return errors.Join(s.finish(limited), s.keepSettled(limited), err)
 		case <-mends.C:
 			if err := s.mend(work); err != nil {
 				return err

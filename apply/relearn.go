@@ -88,6 +88,8 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		wait = spine.Patience{}
 		t, key, err := s.binders.decode(ctx, r, &s.decoded)
 		switch {
+		case err == nil && s.leftOut(stamp.Seq):
+			return nil
 		case supervise.IsPermanent(err):
 			// It was applied, so its table was fit for it then.
 			s.st.untracked(r.Topic, err)

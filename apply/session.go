@@ -64,6 +64,13 @@ type session struct {
 	repairsFailed int            // in a row
 	pulseFrom     time.Time      // when the next canary may be sent
 	resets        chan error     // that an operator has reset the group
+	// keeper saves, beside the group, what a reset of that leaves alone.
+	keeper *spine.Committer
+	// had is what the target once had, if it went back: what is applied up to there
+	// may have been applied here before.
+	had    change.Seq
+	astray bool   // the group's offsets weren't gone by
+	skips  []Skip // what was left out for good
 
 	mu         sync.Mutex
 	done       checkpoint // as far as nothing is under way
@@ -164,6 +171,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.in = spine.NewConsumer(client, registry, s.asm)
 	s.in.Left, s.in.Queued, s.in.Pass = &s.st.echoes, &s.st.queued, s.st.passes
 	s.saver = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.Group(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
+	s.keeper = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.PlaceGroup(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
 	s.binders = &binders{db: s.target, watch: newWatch(s.target), secret: maphash.MakeSeed(), untracked: s.st.untracked, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{},
 		wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	s.pool = newPool(s.workers, s.written, s.troubled)
@@ -203,14 +211,20 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 	if err != nil {
 		return err
 	}
-	s.in.Start = saved.offsets
-	switch {
-	case saved.written > applied:
-		// The target has lost what it had: it was restored from a backup, whose
-		// progress came with it. Read all that the topics hold; what the
-		// backup has is skipped by its seq.
-		s.st.cfg.Log.Warn("the target went back", "had", saved.written, "has", applied)
-		s.in.Start = spine.Offsets{}
+	kept, err := load(ctx, s.keeper)
+	if err != nil {
+		return err
+	}
+	if err := s.findSkips(ctx); err != nil {
+		return err
+	}
+	p := &placing{s: s, applied: applied, saved: saved, kept: kept}
+	s.had, s.in.Start = p.had(), saved.offsets
+	switch s.astray = p.astray(); {
+	case s.astray:
+		if err := p.place(ctx); err != nil {
+			return err
+		}
 	case s.st.unlearnt:
 		s.in.Start = spine.Offsets{}
 	case saved.seq > applied, saved.seq > 0 && s.versions != nil:
@@ -218,18 +232,18 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		// what lies between is read again for its versions.
 		s.asm.Applied = saved.seq
 	}
-	s.done = checkpoint{offsets: spine.Offsets{}, seq: s.asm.Applied, written: applied}
+	s.done = checkpoint{offsets: spine.Offsets{}, seq: max(s.asm.Applied, 0), written: applied, had: s.had}
 	s.known = applied
 	if s.versions == nil {
 		return nil
 	}
-	settled := min(s.asm.Applied, applied)
-	if len(saved.offsets) == 0 && applied > 0 && !s.st.unlearnt {
+	settled := max(0, min(s.asm.Applied, applied))
+	if !s.astray && len(saved.offsets) == 0 && applied > 0 && !s.st.unlearnt {
 		// Nothing was ever saved: all that was applied is read again.
 		s.asm.Applied, settled = spine.Unknown, 0
 		s.in.Adrift = func(spine.Partition) bool { return true }
 	}
-	s.versions.from, s.versions.tail = settled, settled
+	s.versions.from, s.versions.tail, s.versions.again = settled, settled, s.had > 0
 	s.st.unlearnt = false
 	return nil
 }

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"duplex/change"
@@ -46,8 +47,18 @@ func (s *session) findTail(ctx context.Context) error {
 	if s.tail == nil {
 		return nil
 	}
-	var err error
-	s.tailStart.offsets, _, err = s.tailSaver.Load(ctx)
+	saved, _, err := s.tailSaver.Load(ctx)
+	if err != nil {
+		return err
+	}
+	s.tailStart.offsets = saved
+	if len(saved) == 0 || !s.astray && s.had == 0 && len(s.tailSaver.Moved) == 0 {
+		return nil
+	}
+	found, err := s.placeTail(ctx)
+	if own := s.tailSaver.Spine; err == nil && (len(s.tailSaver.Moved) > 0 || found.offsets[own] < saved[own]) {
+		s.tailStart = found
+	}
 	return err
 }
 
@@ -115,12 +126,19 @@ func (s *session) saveSettled(ctx context.Context) error {
 	s.mu.Lock()
 	now := s.settled
 	s.mu.Unlock()
-	if err := save(ctx, s.saver, now); err != nil || s.tail == nil {
+	if err := save(ctx, s.saver, now); err != nil {
+		return err
+	}
+	if err := s.keep(ctx, now); err != nil || s.tail == nil {
 		return err
 	}
 	if mark, ok := s.tail.before(now.local); ok {
 		// Without its own Kafka a region goes on applying what others publish.
-		if err := s.tailSaver.Save(ctx, mark.offsets, "tail"); err != nil && ctx.Err() == nil {
+		err := s.tailSaver.Save(ctx, mark.offsets, "tail")
+		if reset := new(spine.ResetError); errors.As(err, &reset) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
 			s.st.cfg.Log.Info("how far the own topics are read was not saved", "error", err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,8 +70,11 @@ type Stream struct {
 	seq change.Seq
 	hlc change.HLC
 	at  time.Time // of the last batch
-	// passed are the records that an operator wants passed over.
-	passed map[Place]bool
+	// passed are the records that an operator wants passed over, confirmations the
+	// transactions left out; skipped are those that were.
+	passed        map[Place]bool
+	confirmations []Skip
+	skipped       []Skip
 }
 
 // New makes a stream; Run runs it.
@@ -85,11 +89,13 @@ func (st *Stream) Run(ctx context.Context) { st.service.Keep(ctx, st.session) }
 
 // Resume goes on if it is stopped, and reports whether it was. Records in pass, which
 // another program wrote, are passed over from now on: counts still prove that no
-// change is among them.
-func (st *Stream) Resume(pass []Place) bool {
+// change is among them. Transactions in skip, if they are exactly those past which the
+// group's offsets were moved, are left out for good.
+func (st *Stream) Resume(pass []Place, skip []Skip) bool {
 	if st.service.Status().State != supervise.Stopped {
 		return false
 	}
+	st.confirm(skip)
 	st.mu.Lock()
 	for _, p := range pass {
 		if st.passed == nil {
@@ -204,6 +210,8 @@ type Status struct {
 	// ordering key.
 	Partitions int64 `json:"partitions,omitempty"`
 	QueueBytes int64 `json:"queue_bytes"`
+	// Skipped are transactions that were left out for good, as an operator confirmed.
+	Skipped []Skip `json:"skipped,omitempty"`
 }
 
 // Status returns the present status.
@@ -219,6 +227,7 @@ func (st *Stream) Status() Status {
 		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
 		QueueBytes: st.queued.Load(), Partitions: st.partitions.Load(),
 	}
+	s.Skipped = slices.Clone(st.skipped)
 	if !st.at.IsZero() {
 		at := st.at
 		s.LastApplied = &at

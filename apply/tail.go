@@ -308,7 +308,7 @@ func (t *tail) tell(n noted, s *change.Stamp) error {
 	if s.Origin == t.v.region {
 		return t.v.local(n.table, n.key, *s, n.at, n.offset)
 	}
-	return t.v.echo(n.table, n.key, s.Seq)
+	return t.v.echo(n.table, n.key, s.Seq, s.HLC)
 }
 
 // tellVague tells of the changes of a transaction whose keys differ in bytes and may

@@ -41,7 +41,10 @@ type versions struct {
 	from change.Seq
 	// seen is the region's last transaction that all that comes in from now on has
 	// seen.
-	seen  change.Seq
+	seen change.Seq
+	// again is set while the tail reads what had been applied here before the target
+	// went back.
+	again bool
 	bulks []*bulk
 	// opaque are batches of which it isn't known which rows they wrote.
 	opaque map[change.Seq]converge.Write
@@ -262,7 +265,7 @@ func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Par
 }
 
 // echo notes a row of the source's that was written here and that the tail has read.
-func (v *versions) echo(t *boundTable, key []byte, batch change.Seq) error {
+func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.HLC) error {
 	if !t.tracked {
 		return nil
 	}
@@ -286,6 +289,8 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq) error {
 	d, ok := v.restored[id]
 	k, known := v.index.Of(id)
 	switch {
+	case known && v.again:
+		return v.echoAgain(batch, hlc)
 	case ok:
 	case known && k.Version.Origin == v.source && k.Seq <= batch:
 		d = k.Digest // the batch had it

@@ -51,7 +51,7 @@ func (k *known) apply(seq change.Seq, hlc change.HLC) (lost bool) {
 // comeBy has the tail read what a batch wrote.
 func (k *known) comeBy(batch change.Seq) {
 	k.t.Helper()
-	k.must(k.echo(k.table, k.key, batch))
+	k.must(k.echo(k.table, k.key, batch, 0))
 	k.read(change.Stamp{Origin: "west", Seq: batch})
 }
 

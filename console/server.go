@@ -22,14 +22,16 @@ type Pages struct {
 	// Metrics serves /metrics.
 	Metrics http.Handler
 	// Resume has the stopped services of a task, or all if it is empty, go on past
-	// the records given, and returns their names. It is asked by POST /resume.
-	Resume func(task string, pass []string) (resumed []string, err error)
+	// the records given, leaving out the transactions given, and returns their names.
+	// It is asked by POST /resume.
+	Resume func(task string, pass, skip []string) (resumed []string, err error)
 }
 
 // Resume is what is sent to /resume.
 type Resume struct {
 	Task string   `json:"task,omitempty"`
 	Pass []string `json:"pass,omitempty"`
+	Skip []string `json:"skip,omitempty"`
 }
 
 // Server is a running console.
@@ -91,7 +93,7 @@ func resume(pages Pages, w http.ResponseWriter, req *http.Request) (resumed []st
 	if err := decoder.Decode(&asked); err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading what to resume: %w", err)
 	}
-	if resumed, err = pages.Resume(asked.Task, asked.Pass); err != nil {
+	if resumed, err = pages.Resume(asked.Task, asked.Pass, asked.Skip); err != nil {
 		return nil, http.StatusBadRequest, err
 	}
 	return resumed, http.StatusOK, nil

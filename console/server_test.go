@@ -72,11 +72,11 @@ func TestTakenAddressIsNamed(t *testing.T) {
 
 // What is to be resumed comes as JSON, which no page of another site can send.
 func TestResume(t *testing.T) {
-	s, err := Start("127.0.0.1:0", Pages{Metrics: http.NotFoundHandler(), Resume: func(task string, pass []string) ([]string, error) {
+	s, err := Start("127.0.0.1:0", Pages{Metrics: http.NotFoundHandler(), Resume: func(task string, pass, skip []string) ([]string, error) {
 		if task == "gone" {
 			return nil, errors.New("no such task")
 		}
-		return append([]string{task}, pass...), nil
+		return append(append([]string{task}, pass...), skip...), nil
 	}})
 	if err != nil {
 		t.Fatal(err)

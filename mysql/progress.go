@@ -43,6 +43,14 @@ var ownTables = []ownTable{
 			" PRIMARY KEY (task, origin, topic, part)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
 	},
 	{
+		// Transactions that were left out for good, as an operator confirmed. The
+		// row is written along with the marker that passes over them.
+		name:    "skipped",
+		columns: []string{"task", "origin", "first_seq", "last_seq", "transactions", "at_ms"},
+		create: "CREATE TABLE IF NOT EXISTS duplex.skipped (task VARCHAR(64) NOT NULL, origin VARCHAR(32) NOT NULL, first_seq BIGINT NOT NULL, last_seq BIGINT NOT NULL," +
+			" transactions BIGINT NOT NULL, at_ms BIGINT NOT NULL, PRIMARY KEY (task, origin, first_seq)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
+	},
+	{
 		// The row whose write must come back through the own capture before a
 		// task starts.
 		name:    "canary",

@@ -159,8 +159,9 @@ func (r *Region) Run(ctx context.Context) error {
 
 // Resume has the services of a task that are stopped go on, or, without a task,
 // all that are, and returns their names. pass are records, topic:partition:offset,
-// that another program wrote and that the streams are to pass over.
-func (r *Region) Resume(task string, pass []string) (resumed []string, err error) {
+// that another program wrote and that the streams are to pass over, skip transactions,
+// source:first-last/number, that they are to leave out.
+func (r *Region) Resume(task string, pass, skip []string) (resumed []string, err error) {
 	var places []apply.Place
 	for _, text := range pass {
 		p, err := apply.ParsePlace(text)
@@ -168,6 +169,17 @@ func (r *Region) Resume(task string, pass []string) (resumed []string, err error
 			return nil, err
 		}
 		places = append(places, p)
+	}
+	var skips []apply.Skip
+	for _, text := range skip {
+		k, err := apply.ParseSkip(text)
+		if err != nil {
+			return nil, err
+		}
+		if task == "" {
+			return nil, fmt.Errorf("transactions %s are to be left out, and no task is named; mend: name it by --task", text)
+		}
+		skips = append(skips, k)
 	}
 	if task != "" && !slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Task == task }) {
 		return nil, fmt.Errorf("no task of this process is named %s; mend: duplex status shows their names", task)
@@ -177,7 +189,7 @@ func (r *Region) Resume(task string, pass []string) (resumed []string, err error
 	}
 	for _, stream := range r.streams {
 		s := stream.Status()
-		if (task == "" || s.Task == task) && stream.Resume(places) {
+		if (task == "" || s.Task == task) && stream.Resume(places, skips) {
 			resumed = append(resumed, fmt.Sprintf("apply %s %s→%s", s.Task, s.Source, s.Target))
 		}
 	}

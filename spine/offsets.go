@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,10 @@ type Committer struct {
 	Source change.Region
 	Spine  Partition
 
+	// Moved are the partitions whose offsets, as Load found them, were committed by
+	// somebody else: Kafka's own tool leaves no note.
+	Moved []Partition
+
 	mu    sync.Mutex // one save at a time: another's commit would look like a reset
 	saved Offsets    // as committed by us, or found at the start
 }
@@ -37,7 +42,7 @@ type ResetError struct{ Group string }
 
 // Error tells which group.
 func (e *ResetError) Error() string {
-	return fmt.Sprintf("the offsets of consumer group %s were reset from outside: reading again from there", e.Group)
+	return fmt.Sprintf("the offsets of consumer group %s were reset from outside: going on from there", e.Group)
 }
 
 // Load reads where the group stands, and what was saved with that as note. The
@@ -45,43 +50,48 @@ func (e *ResetError) Error() string {
 func (c *Committer) Load(ctx context.Context) (at Offsets, note string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at, note, err = c.find(ctx); err == nil {
+	if at, c.Moved, note, err = c.find(ctx); err == nil {
 		c.saved = maps.Clone(at)
 	}
 	return at, note, err
 }
 
-func (c *Committer) find(ctx context.Context) (at Offsets, note string, err error) {
+func (c *Committer) find(ctx context.Context) (at Offsets, moved []Partition, note string, err error) {
 	found, err := c.Admin.FetchOffsets(ctx, c.Group)
 	if err == nil {
 		err = found.Error()
 	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, "", fmt.Errorf("reading offsets of group %s: %w", c.Group, Explain(err))
+		return nil, nil, "", fmt.Errorf("reading offsets of group %s: %w", c.Group, Explain(err))
 	}
 	at = Offsets{}
 	for topic, partitions := range found {
 		for index, o := range partitions {
 			p := Partition{topic, index}
-			if o.At >= 0 {
-				at[p] = o.At
+			if o.At < 0 {
+				continue
+			}
+			at[p] = o.At
+			if o.Metadata == "" {
+				moved = append(moved, p)
 			}
 			if p == c.Spine {
 				note = o.Metadata
 			}
 		}
 	}
-	return at, note, nil
+	return at, moved, note, nil
 }
 
 // Save commits what differs from what is saved, unless somebody else has
-// committed meanwhile. The note goes with the spine's offset.
+// committed meanwhile. The note, which must not be empty, goes with each offset; that of
+// the spine's is the one that Load gives.
 func (c *Committer) Save(ctx context.Context, now Offsets, note string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	found, _, err := c.find(ctx)
+	found, moved, _, err := c.find(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,14 +105,10 @@ func (c *Committer) Save(ctx context.Context, now Offsets, note string) error {
 	}
 	commit := kadm.Offsets{}
 	for p, at := range now {
-		if saved, ok := c.saved[p]; ok && saved == at {
+		if saved, ok := c.saved[p]; ok && saved == at && !slices.Contains(moved, p) {
 			continue
 		}
-		o := kadm.Offset{Topic: p.Topic, Partition: p.Index, At: at, LeaderEpoch: -1}
-		if p == c.Spine {
-			o.Metadata = note
-		}
-		commit.Add(o)
+		commit.Add(kadm.Offset{Topic: p.Topic, Partition: p.Index, At: at, LeaderEpoch: -1, Metadata: note})
 	}
 	if len(commit) == 0 {
 		return nil

@@ -61,6 +61,12 @@ func TailGroup(task string, source, target change.Region) string {
 	return Group(task, source, target) + ".tail"
 }
 
+// PlaceGroup returns the consumer group in which the apply of a direction keeps, for
+// itself, where it is: what a reset of Group leaves alone.
+func PlaceGroup(task string, source, target change.Region) string {
+	return Group(task, source, target) + ".place"
+}
+
 // TransactionalID returns the id under which a region's capture publishes.
 // Kafka lets only the newest holder of it write.
 func TransactionalID(r change.Region) string { return "duplex.capture." + string(r) }

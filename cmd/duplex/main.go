@@ -34,6 +34,7 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Check every precondition of both sides; print the statement that mends each."`
 	Status  statusCommand  `cmd:"" help:"Show each stream: state, lag, rows, position, what stopped it and how to go on."`
 	Resume  resumeCommand  `cmd:"" help:"Have services that have stopped go on, once their cause is mended."`
+	Replay  replayCommand  `cmd:"" help:"Have apply read transactions of another region again."`
 	Demo    demoCommand    `cmd:"" help:"Two regions, both writing, kept equal, shown live."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

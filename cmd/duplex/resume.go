@@ -18,6 +18,7 @@ type resumeCommand struct {
 	Config []string `short:"c" required:"" placeholder:"FILE" help:"Process file; once for each region."`
 	Task   string   `placeholder:"NAME" help:"Only the streams of this task."`
 	Pass   []string `placeholder:"TOPIC:PARTITION:OFFSET" help:"Pass over this record, which another program wrote to the topic."`
+	Skip   []string `placeholder:"SOURCE:FIRST-LAST/NUMBER" help:"Leave out these transactions for good: the offsets were moved past them. Needs --task."`
 }
 
 // Run asks the processes of the regions to have what has stopped go on.
@@ -28,7 +29,7 @@ func (c *resumeCommand) Run(env *environment) error {
 		if err != nil {
 			return err
 		}
-		resumed, err := askResume(env.ctx, p.Listen, console.Resume{Task: c.Task, Pass: c.Pass})
+		resumed, err := askResume(env.ctx, p.Listen, console.Resume{Task: c.Task, Pass: c.Pass, Skip: c.Skip})
 		if err != nil {
 			return fmt.Errorf("region %s: %w", p.Region, err)
 		}

@@ -112,5 +112,25 @@ func writeStatus(env *environment, all []region.Status) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%d B\t%s\n", l.name, l.State, time.Since(l.Since).Round(time.Second), l.lag, l.rows, l.position, l.queue, l.Error)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return writeSkipped(env, all)
+}
+
+// writeSkipped tells of transactions that were left out for good.
+func writeSkipped(env *environment, all []region.Status) error {
+	for _, s := range all {
+		for i := range s.Apply {
+			a := &s.Apply[i]
+			for _, k := range a.Skipped {
+				_, err := fmt.Fprintf(env.stdout, "apply %s %s→%s: %d transactions of %s were left out, of those from %d to %d, as confirmed on %s\n",
+					a.Task, a.Source, a.Target, k.Transactions, k.Source, k.First, k.Last, k.At.Format(time.RFC3339))
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
