@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"duplex/change"
+	"duplex/converge"
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
@@ -145,14 +146,14 @@ func (p *placing) start(ctx context.Context) error {
 	if !known && p.kept.seq > 0 {
 		settled, known = min(p.kept.seq, p.base), true
 	}
-	s.asm.Applied = settled
 	home := p.next
 	if settled < p.base {
 		var err error
-		if home, err = p.after(ctx, settled); err != nil {
+		if settled, home, err = p.unsettled(ctx, settled); err != nil {
 			return err
 		}
 	}
+	s.asm.Applied = settled
 	start, ahead := spine.Offsets{}, false
 	for at, cut := range home {
 		start[at] = cut.At
@@ -205,15 +206,15 @@ func (s *session) keepSettled(ctx context.Context) error {
 	return s.keep(ctx, now)
 }
 
-// echoAgain notes, of the row that was asked for last, an image that was written here
-// before the target went back: what comes in again up to there is no newer. It has
-// no place, as it needs no putting back: the row has it.
-func (v *versions) echoAgain(batch change.Seq, hlc change.HLC) error {
+// echoAgain notes, of a row, an image that was written here before the target went
+// back: what comes in again up to there is no newer. It has no place, as it needs
+// no putting back: the row has it.
+func (v *versions) echoAgain(id converge.Key, batch change.Seq, hlc change.HLC) error {
 	w := v.opaqueWrite(batch, hlc)
-	if err := v.index.Wrote(v.key, w, 0); err != nil {
+	if err := v.index.Wrote(id, w, 0); err != nil {
 		return err
 	}
-	return v.index.Echo(v.key, w.Digest)
+	return v.index.Echo(id, w.Digest)
 }
 
 // begin notes that all that was in the binlog before this session has been read.
@@ -228,6 +229,31 @@ func (v *versions) isFull() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.index.Bytes() > versionBytes/10*9
+}
+
+// unsettled finds where what is applied and not settled begins, to be read for its
+// versions. If that can't be, it is where the rest begins.
+func (p *placing) unsettled(ctx context.Context, settled change.Seq) (change.Seq, map[spine.Partition]spine.Cut, error) {
+	own, log := p.f.Spine(), p.s.st.cfg.Log
+	home, err := p.after(ctx, settled)
+	if err != nil {
+		return 0, nil, err
+	}
+	if first := home[own].First.Seq; first > settled+1 {
+		log.Warn("what was applied and not settled is no longer in the topics: conflicts with it are not looked for", "settled", settled, "has", first)
+		return p.base, p.next, nil
+	}
+	last, err := p.f.LastBefore(ctx, own, home[own].At, p.next[own].At)
+	if err != nil {
+		return 0, nil, err
+	}
+	if last.HLC > p.s.asm.Newest.HLC {
+		// Somebody has set the seq alone, having copied the tables; or the region
+		// numbers anew, which shows when it is read.
+		log.Warn("duplex.progress was set by hand: what it passed over isn't looked at", "settled", settled, "applied", p.applied)
+		return p.base, p.next, nil
+	}
+	return settled, home, nil
 }
 
 // placeTail finds where the own topics are to be read from, by the number of the first

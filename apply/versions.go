@@ -290,7 +290,7 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.
 	k, known := v.index.Of(id)
 	switch {
 	case known && v.again:
-		return v.echoAgain(batch, hlc)
+		return v.echoAgain(id, batch, hlc)
 	case ok:
 	case known && k.Version.Origin == v.source && k.Seq <= batch:
 		d = k.Digest // the batch had it

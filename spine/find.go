@@ -198,12 +198,8 @@ func (f *Finder) stampOf(p Partition, r *kgo.Record) (s change.Stamp, commit int
 		return s, 0, false
 	}
 	if p == f.spine {
-		var end schemas.End
-		_, value, err := schemas.ReadHeader(r.Value)
-		if err == nil {
-			err = f.ends.Read(value, &end)
-		}
-		return end.Stamp, end.CommitMicros, err == nil && end.Stamp.Origin == f.source && end.Events > 0
+		end, ok := f.endOf(r)
+		return end.Stamp, end.CommitMicros, ok
 	}
 	origin, seq, err := topics.Origin(r)
 	if err != nil || string(origin) != string(f.source) {
@@ -291,20 +287,24 @@ func (f *Finder) LastBefore(ctx context.Context, p Partition, from, to int64) (l
 // spine.
 func (f *Finder) Ends(ctx context.Context, from, to int64, each func(*schemas.End) (enough bool)) error {
 	return f.scan(ctx, map[Partition]span{f.spine: {from, to}}, func(_ Partition, r *kgo.Record) (bool, error) {
-		if r.Attrs.IsControl() {
-			return false, nil
-		}
-		var end schemas.End
-		_, value, err := schemas.ReadHeader(r.Value)
-		if err == nil {
-			err = f.ends.Read(value, &end)
-		}
-		if err != nil {
-			return false, nil // another program's: who reads the transactions stops there
-		}
-		if end.Stamp.Origin != f.source || end.Events == 0 {
-			return false, nil
-		}
-		return each(&end), nil
+		end, ok := f.endOf(r)
+		return ok && each(&end), nil
 	})
+}
+
+// endOf reads the END record of one of the region's own transactions. What can't be read
+// is another program's: who reads the transactions stops there.
+func (f *Finder) endOf(r *kgo.Record) (end schemas.End, ok bool) {
+	if r.Attrs.IsControl() {
+		return end, false
+	}
+	_, value, err := schemas.ReadHeader(r.Value)
+	if err == nil {
+		err = f.ends.Read(value, &end)
+	}
+	if err != nil || end.Stamp.Origin != f.source {
+		return end, false
+	}
+	_, makesRoom, err := topics.YieldedRows(r)
+	return end, err == nil && (end.Events > 0 || makesRoom)
 }
