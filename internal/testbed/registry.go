@@ -35,7 +35,7 @@ func (b *Bed) StartRegistry(ctx context.Context) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the registry: %w", err)
 	}
-	argv := append([]string{"java", "-Xmx64m"}, javaFlags(dir)...)
+	argv := append([]string{"java", "-Xmx128m"}, javaFlags(dir)...)
 	argv = append(argv, "-Dquarkus.http.host=127.0.0.1", "-Dquarkus.http.port="+strconv.Itoa(p.number), "-Dquarkus.log.level=WARN",
 		"-jar", "apicurio-registry-app-"+registryVersion+"-runner.jar")
 	r := &Registry{bed: b, dir: dir, port: p, proc: &process{
