@@ -5,8 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"duplex/internal/testbed"
+	"duplex/tasks"
+	"duplex/topics"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // chooseApply returns the measurements of apply of the given names: all of them
@@ -86,7 +92,48 @@ func (r *rig) applying(ctx context.Context, do func(*service) error) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, capture.thaw(), capture.stop()) }()
-	return r.once(ctx, r.west, "apply", func(p *service) error { return errors.Join(capture.freeze(), do(p)) })
+	return r.once(ctx, r.west, "apply", func(p *service) error {
+		if err := errors.Join(capture.freeze(), do(p), capture.thaw()); err != nil {
+			return err
+		}
+		return r.settled(ctx)
+	})
+}
+
+// settled waits until nothing of what apply has written in west need be known to the
+// next one: else that would read all of it again, beside what is measured.
+func (r *rig) settled(ctx context.Context) error {
+	if r.ordering == tasks.OrderingKey {
+		return nil // it knows no versions
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.kafka.Brokers()...))
+	if err != nil {
+		return fmt.Errorf("connecting to Kafka: %w", err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("what apply has written doesn't come to be settled"))
+	defer cancel()
+	spine := topics.Spine("east")
+	for {
+		ends, err := admin.ListEndOffsets(ctx, spine)
+		if err != nil {
+			return fmt.Errorf("looking for the end of %s: %w", spine, err)
+		}
+		saved, err := admin.FetchOffsets(ctx, topics.Group("bench", "east", "west"))
+		if err != nil {
+			return fmt.Errorf("looking for the group of apply: %w", err)
+		}
+		end, _ := ends.Lookup(spine, 0)
+		if at, ok := saved.Lookup(spine, 0); ok && at.At >= end.Offset {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // rest waits until the servers have written what they put off and the machine

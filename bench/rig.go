@@ -24,6 +24,7 @@ type rig struct {
 	dir        string // the program, its files and logs
 	program    string
 	taskFile   string
+	ordering   string // in it
 	east, west *site
 	kafka      *testbed.Kafka
 	registry   *testbed.Registry
@@ -95,7 +96,7 @@ func (r *rig) build(ctx context.Context) error {
 }
 
 func (r *rig) writeTask(ordering, policy string) error {
-	r.taskFile = filepath.Join(r.dir, "bench.yaml")
+	r.taskFile, r.ordering = filepath.Join(r.dir, "bench.yaml"), ordering
 	if err := os.WriteFile(r.taskFile, fmt.Appendf(nil, task, ordering, policy), 0o600); err != nil {
 		return fmt.Errorf("writing the task file: %w", err)
 	}
