@@ -32,6 +32,7 @@ type batch struct {
 	done    chan struct{}   // closed when it is committed
 	after   <-chan struct{} // closed when the batch before is
 	yield   chan struct{}   // receives when an earlier batch needs its locks
+	vain    int             // how often in a row room couldn't be made for it
 }
 
 // newBatch has room for so many changes; there may be more.

@@ -35,8 +35,9 @@ type boundTable struct {
 	looseUnique bool
 	// tracked is set if versions can tell its rows apart.
 	tracked bool
-	// keyID is the registry's id of the key's schema.
-	keyID int
+	// keyID and valueID are the registry's ids of the schemas, topic that of the records.
+	keyID, valueID int
+	topic          string
 	// watched is the table of the target.
 	watched *watched
 	// unordered tells why the table can't be applied with ordering key.
@@ -124,7 +125,7 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 		return nil, supervise.Permanent(fmt.Errorf("topic %s is not a table's", name.topic))
 	}
 	full := db + "." + table
-	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, seed: xxhash.Sum64String(full), secret: b.secret, keyID: name.keyID}
+	t := &boundTable{name: full, db: db, table: table, envelope: envelope, key: key, seed: xxhash.Sum64String(full), secret: b.secret, keyID: name.keyID, valueID: name.valueD, topic: name.topic}
 	target, watched, err := b.target(ctx, db, table)
 	if err != nil {
 		return nil, t.failure(err)

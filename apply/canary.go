@@ -69,6 +69,7 @@ type canary struct {
 	progress *progress
 	client   *kgo.Client
 	registry *schemas.Registry
+	worker   int             // whose row is the marker
 	sent     map[string]bool // tokens
 }
 
@@ -123,7 +124,7 @@ func (c *canary) write(ctx context.Context, token string) error {
 	}
 	defer tx.Rollback()
 	p := c.progress
-	result, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1 WHERE task = ? AND origin = ? AND worker = ? AND epoch = ?", p.task, string(p.origin), p.first, p.epoch)
+	result, err := tx.ExecContext(ctx, "UPDATE duplex.progress SET n = n + 1 WHERE task = ? AND origin = ? AND worker = ? AND epoch = ?", p.task, string(p.origin), p.first+c.worker, p.epoch)
 	if err != nil {
 		return classify(err)
 	}

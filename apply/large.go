@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 
 	"duplex/schemas"
@@ -22,6 +23,10 @@ type large struct {
 	// reading is set while what fails is Kafka's or the registry's trouble.
 	reading bool
 	rows    bulk // all of them, for versions
+	// given are those that have another version than the transaction.
+	given []relearnt
+	// refused is the chunk that the server has refused.
+	refused []sequenceStep
 }
 
 // head is the next record of one partition.
@@ -55,6 +60,9 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 	}
 	if err := l.write(ctx); err != nil {
 		s.streamer.rollback(ctx)
+		if s.versions != nil && !l.end.Cascades && isDuplicate(err) {
+			err = s.crowdedLarge(ctx, l.refused, err)
+		}
 		if l.reading && !supervise.IsPermanent(err) {
 			return err
 		}
@@ -69,6 +77,9 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		}
 		s.versions.wroteBulk(&l.rows, stamp, s.stamps)
 		s.stamps = nil
+		if err := s.versions.relearn(l.given); err != nil {
+			return err
+		}
 	}
 	b.offsets = s.in.Taken()
 	s.written(b)
@@ -78,6 +89,9 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 func (l *large) write(ctx context.Context) error {
 	w := l.s.streamer
 	if err := w.begin(ctx, l.end.Stamp.Seq, l.end.Stamp.HLC); err != nil {
+		return err
+	}
+	if err := l.mergeYielded(ctx); err != nil {
 		return err
 	}
 	for {
@@ -125,6 +139,18 @@ func (l *large) merge(h *head) error {
 		return nil
 	}
 	var err error
+	if l.end.MakesRoom {
+		r.made = l.s.at(r.made, h.record, h.change.TotalOrder)
+		if err = r.made.give(h.record); err != nil {
+			return err
+		}
+		if r.made.version() != l.end.Stamp.Version() {
+			if r.id, err = l.s.versions.idOf(h.table, h.key); err == nil {
+				l.given = append(l.given, relearnt{h.table, row{key: bytes.Clone(h.key), made: r.made}})
+			}
+			return err
+		}
+	}
 	r.id, err = l.s.versions.addBulk(&l.rows, h.table, h.key)
 	return err
 }
@@ -140,6 +166,7 @@ func (l *large) flush(ctx context.Context) error {
 		}
 	}
 	if err := l.s.streamer.steps(ctx, steps); err != nil {
+		l.refused = steps
 		return err
 	}
 	l.changes, l.bytes = 0, 0

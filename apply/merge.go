@@ -32,13 +32,18 @@ type row struct {
 
 // made tells of a change when and where it was made.
 type made struct {
-	hlc change.HLC
-	seq change.Seq
+	// hlc and origin are the version: that of the transaction, but for the
+	// deletion of a row that yielded a unique value.
+	hlc    change.HLC
+	origin change.Region
+	seq    change.Seq
 	// seen is the target's last transaction that had been applied there.
 	seen  change.Seq
 	order int64 // of the change within its transaction
 	place converge.Place
 }
+
+func (m *made) version() change.Version { return change.Version{HLC: m.hlc, Origin: m.origin} }
 
 // tableRows are the rows of one version of one table.
 type tableRows struct {
@@ -61,6 +66,8 @@ type keyHash struct {
 	hash  uint64
 }
 
+func keyHashOf(table int, key []byte) keyHash { return keyHash{table, xxhash.Sum64(key)} }
+
 // newMerged has room for so many rows; there may be more.
 func newMerged(room int) merged { return merged{index: make(map[keyHash]int32, room), room: room} }
 
@@ -68,7 +75,7 @@ func newMerged(room int) merged { return merged{index: make(map[keyHash]int32, r
 // pointer is good until the next change.
 func (m *merged) merge(t *boundTable, key, before, after []byte) (r *row, fresh bool) {
 	place := m.place(t)
-	tr, hash := m.tables[place], keyHash{place, xxhash.Sum64(key)}
+	tr, hash := m.tables[place], keyHashOf(place, key)
 	if r := m.find(hash, key); r != nil && !r.void {
 		r.after = after
 		return r, false

@@ -32,6 +32,9 @@ type pool struct {
 	// versions, if it isn't nil, knows rows that have a newer version than what came
 	// in.
 	versions *versions
+	// crowded, if it isn't nil, makes room where a batch was refused with a duplicate
+	// key, which is cause; nil means that it is to be tried again.
+	crowded func(ctx context.Context, w *writer, b *batch, cause error) error
 	// troubled is called with the reason when a batch must be tried again, and
 	// with nil when it went through.
 	troubled func(error)
@@ -182,6 +185,11 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 				return err
 			}
 			continue
+		}
+		if p.crowded != nil && isDuplicate(err) {
+			if err = p.crowded(ctx, w, b, err); err == nil {
+				continue
+			}
 		}
 		fault := mysql.Classify(err)
 		if errors.Is(err, errFenced) || fault.Class != mysql.Retry {

@@ -155,7 +155,7 @@ func (s *session) assemble(ctx context.Context) error {
 			if err := s.relearn(ctx, end); err != nil {
 				return err
 			}
-		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows), status == spine.Waiting && s.asm.Stuck(end):
+		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows) && !end.MakesRoom, status == spine.Waiting && s.asm.Stuck(end):
 			if err := s.alone(ctx, end); err != nil {
 				return err
 			}
@@ -190,6 +190,7 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 	if len(b.commits) == 0 {
 		s.openedAt = time.Now()
 	}
+	m, yielded := s.madeBy(end), end.Yielded
 	b.seq, b.hlc = end.Stamp.Seq, max(b.hlc, end.Stamp.HLC)
 	b.commits = append(b.commits, end.CommitMicros)
 	b.changes += n
@@ -199,6 +200,9 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 		err = s.joinOrdered(ctx)
 	} else {
 		err = s.merge(ctx, end)
+	}
+	if err == nil && len(yielded) > 0 {
+		err = s.joinYielded(ctx, m, yielded)
 	}
 	s.decoded = schemas.Decoded{} // or it would keep the last record
 	if supervise.IsPermanent(err) {
@@ -212,12 +216,15 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 
 // merge merges the transaction at the head of the spine into the open batch.
 func (s *session) merge(ctx context.Context, end *spine.Ending) error {
-	b, m := s.open, s.madeBy(end)
+	b, m, makesRoom := s.open, s.madeBy(end), end.MakesRoom
 	return s.asm.Take(func(r spine.Record) error {
 		b.bytes += r.Size()
 		t, key, err := s.binders.decode(ctx, r, &s.decoded)
 		if err != nil {
 			return err
+		}
+		if makesRoom {
+			return s.addGiven(b, t, key, s.at(m, r, s.decoded.TotalOrder), r)
 		}
 		if err := b.add(t, key, s.decoded.Before, s.decoded.After, s.at(m, r, s.decoded.TotalOrder)); err != nil {
 			return spine.Unreadable(r.Record, t.failure(err))

@@ -14,7 +14,7 @@ import (
 
 // madeBy returns what the changes of a transaction have in common.
 func (s *session) madeBy(end *spine.Ending) made {
-	return made{hlc: end.Stamp.HLC, seq: end.Stamp.Seq, seen: end.Stamp.Seen.Of(s.st.cfg.Process.Region)}
+	return made{hlc: end.Stamp.HLC, origin: end.Stamp.Origin, seq: end.Stamp.Seq, seen: end.Stamp.Seen.Of(s.st.cfg.Process.Region)}
 }
 
 // at completes m with the places of a record, in the topics and in its transaction.
@@ -76,6 +76,7 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	m, stamp, large := s.madeBy(end), end.Stamp, &bulk{}
 	var rows []relearnt
 	many := s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows)
+	makesRoom, yielded := end.MakesRoom, end.Yielded
 	wait := spine.Patience{}
 	more := func(p spine.Partition) error {
 		if err := wait.Lack(ctx, s.in, stamp, p); err != nil {
@@ -96,12 +97,19 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 			return nil
 		case err != nil:
 			return err
-		case many:
+		}
+		m := s.at(m, r, s.decoded.TotalOrder)
+		if makesRoom {
+			if err := m.give(r); err != nil {
+				return err
+			}
+		}
+		if many && m.version() == stamp.Version() {
 			_, err = s.versions.addBulk(large, t, key)
 			return err
 		}
 		// The record's key would keep the whole answer of Kafka.
-		rows = append(rows, relearnt{t, row{key: bytes.Clone(key), made: s.at(m, r, s.decoded.TotalOrder)}})
+		rows = append(rows, relearnt{t, row{key: bytes.Clone(key), made: m}})
 		return nil
 	})
 	s.decoded = schemas.Decoded{}
@@ -110,6 +118,15 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	}
 	if err != nil {
 		return err
+	}
+	for i := range yielded {
+		t, err := s.tableOf(ctx, &yielded[i])
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			rows = append(rows, relearnt{t, row{key: yielded[i].Key, made: m.yielded(&yielded[i])}})
+		}
 	}
 	if many {
 		s.versions.wroteBulk(large, stamp, s.stamps)
@@ -139,6 +156,12 @@ func (v *versions) relearn(rows []relearnt) error {
 			return err
 		}
 		k, known, err := v.of(id)
+		if known && k.Version.Origin == v.region && k.Seq > m.seen {
+			v.contest(id)
+		}
+		if m.place == 0 {
+			v.refer(id, t, rows[i].row.key, m.version())
+		}
 		if err == nil {
 			err = v.note(id, k, known, m, m.seq)
 		}

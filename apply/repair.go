@@ -97,7 +97,7 @@ func (s *session) pulse(ctx context.Context) error {
 	token := rand.Text()
 	read := s.tail.expect(token)
 	defer s.tail.forget(token)
-	c := &canary{target: s.target, progress: s.progress, sent: map[string]bool{}}
+	c := &canary{target: s.target, progress: s.progress, worker: s.workers + 1, sent: map[string]bool{}}
 	if err := c.write(ctx, token); err != nil {
 		return err
 	}
@@ -133,6 +133,11 @@ func (r *repair) run(ctx context.Context) error {
 		return err
 	}
 	w.rollback(ctx)
+	if isDuplicate(err) {
+		if err = r.makeRoom(ctx, err); err == nil {
+			return nil // they are still suspects
+		}
+	}
 	// A row that was absent couldn't be locked, and may be there now: then the tail
 	// will tell of it.
 	fault := mysql.Classify(err)
@@ -200,7 +205,7 @@ func (v *versions) restore(r *repair) []*tableRows {
 	for i := range r.rows {
 		row := &r.rows[i]
 		k, known := v.index.Of(row.key)
-		if !known || k.Place != row.known.Place {
+		if !known || k.Place != row.known.Place || k.Version != row.known.Version {
 			continue // written again since
 		}
 		if k.Last == k.Digest {
@@ -220,8 +225,10 @@ func (v *versions) restore(r *repair) []*tableRows {
 func (v *versions) restoredAll() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for key := range v.restored {
-		v.index.Cleared(key)
+	for key, d := range v.restored {
+		if k, known := v.index.Of(key); known && k.Digest == d {
+			v.index.Cleared(key)
+		}
 	}
 	v.restored = nil
 }
@@ -238,6 +245,10 @@ func (r *repair) fetch(ctx context.Context) error {
 		}
 		k, known := v.index.Of(key)
 		at, offset, ok := v.places.of(k.Place)
+		if y, is := v.yieldedRows[key]; known && is && y.version == k.Version {
+			r.rows = append(r.rows, repairRow{key: key, known: k, table: y.table, row: row{key: y.key}})
+			continue
+		}
 		if !known || !ok {
 			// Of a transaction that was too large for its rows to be remembered. It is
 			// what the row has, unless a local write of the same row follows.

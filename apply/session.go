@@ -120,7 +120,7 @@ func (st *Stream) run(ctx context.Context) error {
 		if err := (&truth{db: target, progress: p}).refuse(ctx); err != nil {
 			return err
 		}
-		applied, err := p.takeOver(ctx, target, s.workers+1)
+		applied, err := p.takeOver(ctx, target, s.workers+2)
 		if err != nil {
 			return err
 		}

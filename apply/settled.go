@@ -26,12 +26,12 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 		return client, err
 	}
 	s.versions = newVersions(s.st)
-	s.pool.versions = s.versions
+	s.pool.versions, s.pool.crowded = s.versions, s.crowded
 	s.asm.Passed = s.noteEnd
 	newBinders := func() *binders {
 		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	}
-	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(), pulses: map[string]chan struct{}{}}
+	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(), sourceBinders: s.binders, pulses: map[string]chan struct{}{}}
 	s.ownBinders = newBinders()
 	if s.ownBinders.registry, err = schemas.NewRegistry(cfg.Registry); err != nil {
 		client.Close()

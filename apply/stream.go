@@ -60,6 +60,7 @@ type Stream struct {
 	told         sync.Map     // topics of which untracked was logged
 	localWon     atomic.Int64 // rows that both regions had written, by whose write stays
 	remoteWon    atomic.Int64
+	yielded      atomic.Int64
 	repaired     atomic.Int64
 	ahead        atomic.Int64 // nanoseconds that the newest transaction is dated ahead of now
 	echoes       atomic.Int64 // changes of other origins left out
@@ -197,6 +198,9 @@ type Status struct {
 	LocalWon  int64 `json:"conflicts_local_won"`
 	RemoteWon int64 `json:"conflicts_remote_won"`
 	Repaired  int64 `json:"conflicts_repaired"`
+	// Yielded counts rows that were deleted since another region gave their unique
+	// value to a newer one.
+	Yielded int64 `json:"conflicts_yielded"`
 	// ClockAheadMillis is how far the newest transaction was dated ahead of the
 	// clock here when it came; negative if it was dated before.
 	ClockAheadMillis float64 `json:"clock_ahead_ms"`
@@ -223,7 +227,7 @@ func (st *Stream) Status() Status {
 		Status: st.service.Status(), Task: st.cfg.Spec.Task, Source: st.cfg.Source, Target: st.cfg.Process.Region,
 		Ordering: st.cfg.Spec.Apply.Ordering, Seq: st.seq, HLC: st.hlc,
 		Rows: st.rows.Load(), Transactions: st.transactions.Load(), Batches: st.batches.Load(),
-		Retries: st.retries.Load(), Echoes: st.echoes.Load(), LocalWon: st.localWon.Load(), RemoteWon: st.remoteWon.Load(), Repaired: st.repaired.Load(), ClockAheadMillis: millis(time.Duration(st.ahead.Load())),
+		Retries: st.retries.Load(), Echoes: st.echoes.Load(), LocalWon: st.localWon.Load(), RemoteWon: st.remoteWon.Load(), Repaired: st.repaired.Load(), Yielded: st.yielded.Load(), ClockAheadMillis: millis(time.Duration(st.ahead.Load())),
 		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
 		QueueBytes: st.queued.Load(), Partitions: st.partitions.Load(),
 	}

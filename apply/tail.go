@@ -30,11 +30,15 @@ type tail struct {
 	from    config.Registry
 	admin   *kadm.Client // of the own Kafka
 	binders *binders
+	// sourceBinders bind what the source's topics have.
+	sourceBinders *binders
 
 	in      *spine.Consumer
 	asm     *spine.Assembler
 	decoded schemas.Decoded
-	vague   []noted        // of the transaction being read
+	vague   []noted // of the transaction being read
+	room    bool    // it made room for unique values
+	yielded []topics.Yielded
 	wait    spine.Patience // of the head of the spine
 
 	mu     sync.Mutex
@@ -234,6 +238,7 @@ func (t *tail) assemble(ctx context.Context) error {
 				return err
 			}
 		case status == spine.Waiting && t.asm.Stuck(end):
+			t.room, t.yielded = end.MakesRoom, end.Yielded
 			if err := t.large(ctx, end.Stamp); err != nil {
 				return err
 			}
@@ -241,9 +246,10 @@ func (t *tail) assemble(ctx context.Context) error {
 			return permanentGap(t.wait.Lack(ctx, t.in, end.Stamp, t.asm.Lacking(end)))
 		default:
 			stamp := end.Stamp
+			t.room, t.yielded = end.MakesRoom, end.Yielded
 			err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) })
 			if err == nil {
-				err = t.tellVague(&stamp)
+				err = t.tellRest(ctx, &stamp)
 			}
 			if err != nil {
 				return err
@@ -270,7 +276,7 @@ func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
 	if err := t.asm.TakeLarge(more, each); err != nil {
 		return permanentGap(err)
 	}
-	return t.tellVague(&stamp)
+	return t.tellRest(ctx, &stamp)
 }
 
 // note tells versions of one change.
@@ -283,7 +289,12 @@ func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error 
 	if err != nil {
 		return err
 	}
-	n := noted{table, key, t.decoded.TotalOrder, spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset}
+	n := noted{table, key, t.decoded.TotalOrder, spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset, s.Version()}
+	if t.room {
+		if n.version, err = versionOf(r, n.version); err != nil {
+			return err
+		}
+	}
 	if table.binder.ExactKey() {
 		return t.tell(n, s)
 	}
@@ -302,9 +313,15 @@ type noted struct {
 	order  int64 // within its transaction
 	at     spine.Partition
 	offset int64
+	// version is that of the stamp, but for the deletion of a row that yielded a
+	// unique value.
+	version change.Version
 }
 
 func (t *tail) tell(n noted, s *change.Stamp) error {
+	if s.Origin == t.v.region && n.version != s.Version() {
+		return t.v.yielded(n, *s)
+	}
 	if s.Origin == t.v.region {
 		return t.v.local(n.table, n.key, *s, n.at, n.offset)
 	}

@@ -53,6 +53,10 @@ type versions struct {
 	// as applied is that.
 	restored map[converge.Key]converge.Digest
 	text     []byte // of a key
+	// contested are rows that both regions wrote, or that yielded, a short while ago.
+	contested map[converge.Key]struct{}
+	// yieldedRows are those of which no record tells: see refer.
+	yieldedRows map[converge.Key]yieldedRow
 }
 
 // versionBytes bounds the index.
@@ -63,7 +67,7 @@ func newVersions(st *Stream) *versions {
 	return &versions{
 		localWon: &st.localWon, remoteWon: &st.remoteWon, repaired: &st.repaired,
 		region: region, source: source, index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
-		places:   newPlaces(),
+		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{},
 		frontier: converge.NewFrontier(region, []change.Region{region, source}),
 	}
 }
@@ -106,7 +110,7 @@ func (v *versions) sift(tables []*tableRows) error {
 			if err != nil {
 				return err
 			}
-			r.lost = known && k.Version.Compare(change.Version{HLC: r.made.hlc, Origin: v.source}) >= 0
+			r.lost = known && k.Version.Compare(r.made.version()) >= 0
 		}
 	}
 	return nil
@@ -202,16 +206,23 @@ func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
 	}
 	if known && k.Version.Origin == v.region && k.Seq > r.made.seen {
 		v.count(r.lost)
+		v.contest(r.id)
 	}
 	if r.lost {
 		return nil
+	}
+	if r.made.place == 0 {
+		v.refer(r.id, t, r.key, r.made.version())
 	}
 	return v.note(r.id, k, known, r.made, batch)
 }
 
 // note notes a change that a batch has written to a row of which k is known.
 func (v *versions) note(id converge.Key, k converge.Known, known bool, m made, batch change.Seq) error {
-	w := converge.Write{Version: change.Version{HLC: m.hlc, Origin: v.source}, Seq: m.seq, Digest: v.digest(v.source, batch), Place: m.place}
+	w := converge.Write{Version: m.version(), Seq: m.seq, Digest: v.digest(v.source, batch), Place: m.place}
+	if m.origin != v.source {
+		w.Seq = 0 // the source's numbers say nothing of a version of this region
+	}
 	if known && k.Read && k.Last&1 == 1 {
 		// What came in as a delete may have found no row, and one may have been
 		// written since.
@@ -260,6 +271,7 @@ func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Par
 	}
 	if known && k.Version.Origin == v.source && k.Seq > s.Seen.Of(v.source) && k.Seq > 0 {
 		v.count(k.Version.Compare(s.Version()) < 0)
+		v.contest(id)
 	}
 	return v.index.Local(id, converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)})
 }
@@ -292,7 +304,7 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.
 	case known && v.again:
 		return v.echoAgain(id, batch, hlc)
 	case ok:
-	case known && k.Version.Origin == v.source && k.Seq <= batch:
+	case known && k.Version.Origin == v.source && k.Seq <= batch && k.Digest&1 == 0:
 		d = k.Digest // the batch had it
 	default:
 		d = v.digest(v.source, batch)

@@ -42,7 +42,7 @@ func (k *known) apply(seq change.Seq, hlc change.HLC) (lost bool) {
 	k.t.Helper()
 	b := newBatch(0)
 	b.seq = seq
-	k.must(b.add(k.table, k.key, nil, image(k.key, "", 0), made{hlc: hlc, seq: seq, place: k.places.add(spine.Partition{Topic: "west.shop.a"}, int64(seq))}))
+	k.must(b.add(k.table, k.key, nil, image(k.key, "", 0), made{hlc: hlc, origin: "west", seq: seq, place: k.places.add(spine.Partition{Topic: "west.shop.a"}, int64(seq))}))
 	k.must(k.sift(b.tables))
 	k.must(k.wrote(b))
 	return b.tables[0].rows[0].lost
@@ -140,7 +140,7 @@ func TestBulkIsKnown(t *testing.T) {
 // nobody remembers.
 func TestRelearntIsNotSuspect(t *testing.T) {
 	k := newKnown(t)
-	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: made{hlc: 10, seq: 3}}}}))
+	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: made{hlc: 10, origin: "west", seq: 3}}}}))
 	k.comeBy(9)
 	if k.due() != 0 {
 		t.Error("a row that was applied before is suspect")
@@ -181,7 +181,7 @@ func BenchmarkVersions(b *testing.B) {
 				batch.seq = seq
 				for i := range rows {
 					n := int64(seq)%window*rows + int64(i)
-					k.must(batch.add(k.table, schemas.AppendLong(nil, n), nil, nil, made{hlc: change.HLC(seq) << 20, seq: seq, place: k.places.add(at, n)}))
+					k.must(batch.add(k.table, schemas.AppendLong(nil, n), nil, nil, made{origin: "west", hlc: change.HLC(seq) << 20, seq: seq, place: k.places.add(at, n)}))
 				}
 				k.must(k.sift(batch.tables))
 				k.must(k.wrote(batch))

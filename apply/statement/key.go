@@ -138,6 +138,16 @@ func (c *column) appendPrinted(dst, text []byte) ([]byte, error) {
 // key i may clash. null tells that the row clashes with none, since a part of
 // its key is NULL.
 func (b *Binder) AppendUnique(dst []byte, i int, row []byte) (out []byte, null bool, err error) {
+	return b.appendUnique(dst, i, row, (*column).appendCoarse)
+}
+
+// AppendUniqueText appends bytes that are equal for rows of which unique key i has
+// the same values, not only equal ones.
+func (b *Binder) AppendUniqueText(dst []byte, i int, row []byte) (out []byte, null bool, err error) {
+	return b.appendUnique(dst, i, row, (*column).appendText)
+}
+
+func (b *Binder) appendUnique(dst []byte, i int, row []byte, as func(*column, []byte, []byte, int) ([]byte, int, error)) (out []byte, null bool, err error) {
 	start, at, left := len(dst), 0, len(b.unique[i].Fields)
 	for f := range b.row {
 		if left == 0 {
@@ -152,7 +162,7 @@ func (b *Binder) AppendUnique(dst []byte, i int, row []byte) (out []byte, null b
 			return dst[:start], true, nil
 		case isNull:
 		case part:
-			dst, next, err = appendPart(dst, c, row, next, (*column).appendCoarse)
+			dst, next, err = appendPart(dst, c, row, next, as)
 			left--
 		default:
 			next, err = c.field.SkipValue(row, next)
