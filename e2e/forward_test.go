@@ -141,13 +141,14 @@ func TestResetForward(t *testing.T) {
 	goBack(t, p, apply, lastError(apply))
 	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.t", rows-7) })
 
-	// Past what is nothing of the task, nothing is skipped.
-	apply.Term()
-	g.tool("--to-latest", "--all-topics")
-	apply.Start()
-	apply.WaitStreaming()
-	insert(1)
-	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.t", rows-7) })
+	// Nothing is skipped where all is applied.
+	if soak() {
+		g.tool("--to-latest", "--all-topics")
+		time.Sleep(2 * time.Second)
+		apply.WaitStreaming()
+		insert(1)
+		eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.t", rows-7) })
+	}
 	stop(append(captures, applies...))
 }
 
@@ -223,7 +224,7 @@ func testTargetWentBack(t *testing.T, e engines) {
 	last := query(t, p.west, "SELECT MAX(seq) FROM duplex.progress WHERE origin = '"+p.east.region+"'")[0][0].String
 
 	before := appliedRows(t, p.west)
-	for _, how := range []string{"killed", "reset too", "ended"}[:scaled(2, 3)] {
+	for _, how := range []string{"killed", "reset too", "ended"}[:scaled(1, 3)] {
 		apply.Term()
 		mustExec(t, p.west.mysql.DB(), "UPDATE duplex.progress SET n = n + 1, seq = 3 WHERE origin = '"+p.east.region+"'")
 		if how == "reset too" {

@@ -17,7 +17,7 @@ import (
 // TestReplayWritesNothing: an operator who sets the consumer group back to the
 // start, while the applier is stopped or while it runs, has the topics read
 // again and not one row written again (promises 2 and 3).
-func TestReplayWritesNothing(t *testing.T) { onEveryPair(t, testReplayWritesNothing) }
+func TestReplayWritesNothing(t *testing.T) { onEveryPairIfLong(t, testReplayWritesNothing) }
 
 func testReplayWritesNothing(t *testing.T, e engines) {
 	p := newPairOf(t, e, "replay", nil)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,9 @@ func (g *group) resetAnyhow(r *rand.Rand, source string) string {
 		if err != nil {
 			g.p.t.Fatal(err)
 		}
+		if len(at) == 0 {
+			break // nothing is saved yet
+		}
 		scope = nil
 		for topic := range at {
 			if len(scope) == 0 || r.IntN(3) == 0 {
@@ -160,4 +164,34 @@ func goBack(t *testing.T, p *pair, apply *Process, message string) {
 		t.Logf("duplex %s:\n%s", strings.Join(args, " "), text)
 	}
 	apply.WaitStreaming()
+}
+
+// reset has an apply die before its region's topics tell what it has written over,
+// and resets its groups before it starts again: no newer write may be lost by that.
+func (c *clash) reset() {
+	c.t.Helper()
+	p := c.rivals.p
+	s := p.sides()[c.r.IntN(2)]
+	source := p.other(s).region
+	g := &group{p: p, name: topics.Group(p.taskName, change.Region(source), change.Region(s.region))}
+	tail := &group{p: p, name: topics.TailGroup(p.taskName, change.Region(source), change.Region(s.region))}
+	c.rivals.begin()
+	time.Sleep(time.Duration(1000+c.r.IntN(1500)) * time.Millisecond) // something is saved
+	c.captures[s].Signal(syscall.SIGSTOP)
+	time.Sleep(time.Duration(200+c.r.IntN(600)) * time.Millisecond)
+	if c.r.IntN(3) > 0 {
+		c.rivals.end() // or what is wrong is soon written again
+		time.Sleep(500 * time.Millisecond)
+	}
+	c.applies[s].Kill()
+	c.captures[s].Signal(syscall.SIGCONT)
+	done := g.resetAnyhow(c.r, source)
+	if c.r.IntN(2) == 0 {
+		done += ", the tail " + tail.resetAnyhow(c.r, s.region)
+	}
+	c.applies[s].Start()
+	c.t.Logf("%s: %s", c.applies[s].Name, done)
+	if found := waitDecided(c.t, c.applies[s]); found.State == supervise.Stopped {
+		goBack(c.t, p, c.applies[s], found.Error)
+	}
 }
