@@ -29,8 +29,8 @@ func (b *Binder) appendHolder(dst []byte, i int, row []byte, head, tail string) 
 		case isNull && part:
 			return dst[:start], true, nil
 		case isNull:
-		case part && c.invalid && next < len(row) && row[next] == 0: // an ENUM's index 0
-			dst = append(append(append(append(dst, joint...), c.quoted...), "='"...), c.zero+"'"...)
+		case part && c.invalid && next < len(row) && row[next] == 0: // index 0 of an ENUM, which no text equals
+			dst = append(append(append(dst, joint...), c.quoted...), "=0"...)
 			joint = " AND "
 			next++
 		case part:

@@ -382,7 +382,7 @@ func checkKeyType(t *testing.T, m *testbed.MySQL, conn *sql.Conn, name string, t
 		t.Fatal(err)
 	}
 	var rows, keys [][]byte
-	want := map[string]bool{}
+	want, same := map[string]bool{}, map[string]bool{} // key texts, and keys in the index
 	for i, v := range typ.values {
 		n := schemas.AppendLong(nil, int64(i))
 		rows = append(rows, append(bytes.Clone(v.wire), n...))
@@ -392,6 +392,11 @@ func checkKeyType(t *testing.T, m *testbed.MySQL, conn *sql.Conn, name string, t
 			t.Fatal(err)
 		}
 		want[string(text)] = true
+		coarse, err := b.AppendConflictKey(nil, keys[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		same[string(coarse)] = true
 	}
 	statement, err := b.AppendInsert(nil, rows)
 	if err != nil {
@@ -411,12 +416,85 @@ func checkKeyType(t *testing.T, m *testbed.MySQL, conn *sql.Conn, name string, t
 			t.Errorf("the server gives %q, which becomes %q, %v", cols, text, err)
 		}
 		delete(want, string(text))
+		if coarse, err := b.AppendConflictKeyFromResult(nil, cols); err != nil || b.Shown() && !same[string(coarse)] {
+			t.Errorf("the server gives %q, which in the index becomes %q, %v", cols, coarse, err)
+		}
 	}
 	if statement, err = b.AppendDelete(nil, keys); err != nil {
 		t.Fatal(err)
 	}
 	if n := mustExec(t, conn, string(statement)); n != int64(len(keys)) {
 		t.Errorf("%d of %d rows are deleted", n, len(keys))
+	}
+}
+
+// Who has a unique value is found by it, whatever its type, and what its key then is in
+// the index is what it was from the topics.
+func TestHoldersOnServers(t *testing.T) {
+	for _, part := range serversUnderTest() {
+		t.Run(string(part), func(t *testing.T) {
+			t.Parallel()
+			m := testbed.New(t).MySQL(t, part)
+			conn := openApply(t, m)
+			for i, typ := range allTypes() {
+				if !typ.noKey && typ.column.Type != schemas.Float { // a literal of which equals no FLOAT
+					t.Run(typ.native, func(t *testing.T) { checkHolder(t, m, conn, fmt.Sprintf("h%d", i), typ.without(part)) })
+				}
+			}
+		})
+	}
+}
+
+func checkHolder(t *testing.T, m *testbed.MySQL, conn *sql.Conn, name string, typ *typed) {
+	mustExec(t, conn, fmt.Sprintf("CREATE TABLE d.%s (v %s NOT NULL, n INT PRIMARY KEY, m INT, UNIQUE (v), UNIQUE (m, v))", name, typ.native))
+	source := typ.column
+	source.Name = "v"
+	number, nullable := schemas.Column{Name: "n", Type: schemas.Int}, schemas.Column{Name: "m", Type: schemas.Int, Nullable: true}
+	value, key := records(t, &schemas.Table{DB: "d", Name: name, Key: []int{1}, Columns: []schemas.Column{source, number, nullable}})
+	b, err := Compile(value, key, loadTable(t, conn, m, name), dialectOf(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range typ.values {
+		n := schemas.AppendLong(nil, int64(i))
+		row := append(append(bytes.Clone(v.wire), n...), append([]byte{2}, schemas.AppendLong(nil, 7)...)...)
+		statement, err := b.AppendInsert(nil, [][]byte{row})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.ExecContext(t.Context(), string(statement)); err != nil {
+			continue // equal to another value, by its collation
+		}
+		want, err := b.AppendConflictKey(nil, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for u := range b.Unique() {
+			text, null, err := b.AppendSelectHolder(nil, u, row)
+			if null || err != nil {
+				t.Fatalf("null %t, %v", null, err)
+			}
+			found := query(t, conn, string(text))
+			if len(found) != 1 {
+				t.Fatalf("%d rows by %s", len(found), text)
+			}
+			if _, null, err := b.AppendSelectHolder(nil, u, append(append(bytes.Clone(v.wire), n...), 0)); null != (len(b.Unique()[u].Fields) == 2) || err != nil {
+				t.Errorf("a row with a NULL: null %t, %v", null, err)
+			}
+			if got, err := b.AppendConflictKeyFromResult(nil, found[0]); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s gives key %q, %v; want %q", text, got, err, want)
+			}
+		}
+		if i%2 == 1 {
+			continue
+		}
+		text, _, err := b.AppendDeleteHolder(nil, 0, row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := mustExec(t, conn, string(text)); n != 1 {
+			t.Errorf("%d rows deleted by %s", n, text)
+		}
 	}
 }
 
