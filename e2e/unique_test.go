@@ -75,6 +75,7 @@ func testUniqueGivenTwice(t *testing.T, e engines) {
 	if got := u.wait("written again"); got != "1:10:a:7" {
 		t.Errorf("written again: %s", got)
 	}
+	u.newerStays()
 	yielded := int64(0)
 	for _, apply := range u.applies {
 		status, err := apply.Status()
@@ -87,6 +88,31 @@ func testUniqueGivenTwice(t *testing.T, e engines) {
 		t.Error("no row yielded")
 	}
 	stop(u.processes)
+}
+
+// newerStays has a row yield in east while west has written it again, later than what it
+// yielded to: that stays, however late east found out.
+func (u *gifts) newerStays() {
+	u.t.Helper()
+	east, west := u.p.east, u.p.west
+	u.write(east, []string{"DELETE FROM shop.gifts", "INSERT INTO shop.gifts VALUES (1, 9, 'a', 0)"})
+	u.wait("newer stays")
+	capture := u.captures[1]
+	u.applies[1].Signal(syscall.SIGSTOP)
+	u.applies[0].Signal(syscall.SIGSTOP)
+	u.write(east, []string{"UPDATE shop.gifts SET u = 10 WHERE id = 1"})
+	time.Sleep(50 * time.Millisecond)
+	u.write(west, []string{"INSERT INTO shop.gifts VALUES (2, 10, 'b', 0)"})
+	time.Sleep(500 * time.Millisecond) // it is published
+	capture.Signal(syscall.SIGSTOP)
+	u.write(west, []string{"UPDATE shop.gifts SET u = 12 WHERE id = 1"})
+	u.applies[0].Signal(syscall.SIGCONT)
+	eventually(u.t, stallLimit, func() error { return errors.Join(hasRows(east, "shop.gifts", 1), hasRows(east, "shop.gifts WHERE id = 2", 1)) })
+	capture.Signal(syscall.SIGCONT)
+	u.applies[1].Signal(syscall.SIGCONT)
+	if got := u.wait("newer stays"); got != "1:12:a:0 2:10:b:0" {
+		u.t.Errorf("newer stays: %s", got)
+	}
 }
 
 // gifts is a pair with a table that has two unique keys.
