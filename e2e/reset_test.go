@@ -33,7 +33,7 @@ func testResetAnyhow(t *testing.T, e engines) {
 	l.begin(0)
 	refused := 0
 	time.Sleep(time.Second)
-	for n := range scaled(2, 60) {
+	for n := range scaled(2, 30) {
 		i := r.IntN(2)
 		apply, target := applies[i], p.sides()[i]
 		g := &group{p: p, name: topics.Group(p.taskName, change.Region(p.other(target).region), change.Region(target.region))}
