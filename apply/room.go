@@ -3,7 +3,6 @@ package apply
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -30,27 +29,6 @@ type room struct {
 	stale []converge.Key
 	// arriving is set for rows of the source's, and not of a repair.
 	arriving bool
-}
-
-// claim is a row that is to be written, with its unique values.
-type claim struct {
-	table   *boundTable
-	id      converge.Key
-	key     []byte
-	after   []byte
-	version change.Version
-	seen    change.Seq // the region's last transaction that had been applied where it was made
-	lost    bool       // a newer version is known
-	there   bool       // the row is there now, with whatever image
-	// contested is set if another claim wants one of its values, too.
-	contested bool
-	holders   []holder
-}
-
-// holder is a row that has the unique value which a claim wants.
-type holder struct {
-	unique int // of the table's unique keys
-	id     converge.Key
 }
 
 // yield is a deletion to publish: of a claim's own row, or of the one that holds a
@@ -129,20 +107,6 @@ func (s *session) crowdedLarge(ctx context.Context, refused []sequenceStep, caus
 		return mysql.Fault{Class: mysql.Retry, Why: "rows had a unique value that another region gave to other rows; trying again"}
 	}
 	return err
-}
-
-// claimsOf returns the rows of a batch.
-func claimsOf(lists ...[]*tableRows) (claims []claim) {
-	for _, tables := range lists {
-		for _, t := range tables {
-			for i := range t.rows {
-				if r := &t.rows[i]; !r.void {
-					claims = append(claims, claim{table: t.table, id: r.id, key: r.key, after: r.after, version: r.made.version(), seen: r.made.seen})
-				}
-			}
-		}
-	}
-	return claims
 }
 
 // makeRoom makes room for rows, putting back first what is wrong itself. done is false
@@ -256,124 +220,6 @@ func (r *room) weigh(loses func(*claim) bool) error {
 		r.claims[i].lost = loses(&r.claims[i])
 	}
 	return err
-}
-
-// lock finds and locks the rows that hold what the claims want, and the claims' own.
-func (r *room) lock(ctx context.Context) error {
-	for i := range r.claims {
-		c := &r.claims[i]
-		if c.lost || c.after == nil {
-			continue
-		}
-		if err := r.holders(ctx, c); err != nil {
-			return c.table.failure(err)
-		}
-	}
-	for i := range r.claims {
-		c := &r.claims[i]
-		if len(c.holders) == 0 && !c.contested {
-			continue
-		}
-		present, err := r.w.lookUpAll(ctx, c.table, [][]byte{c.key})
-		if err != nil {
-			return c.table.failure(err)
-		}
-		c.there = len(present) > 0
-	}
-	return nil
-}
-
-// contest finds the claims of which two want the same value: not those of a batch,
-// but a repair may put back images of both regions.
-func (r *room) contest() error {
-	first := map[string]*claim{}
-	for i := range r.claims {
-		c := &r.claims[i]
-		for u := range c.table.binder.Unique() {
-			value, err := c.value(u)
-			if err != nil {
-				return c.table.failure(err)
-			}
-			if value == "" || c.lost {
-				continue
-			}
-			if other := first[value]; other != nil {
-				c.contested, other.contested = true, true
-			}
-			first[value] = c
-		}
-	}
-	return nil
-}
-
-// value returns what a claim wants of a unique key, "" for nothing.
-func (c *claim) value(unique int) (string, error) {
-	if c.after == nil || !c.table.binder.Unique()[unique].Whole {
-		return "", nil
-	}
-	value, null, err := c.table.binder.AppendUniqueText(fmt.Appendf(nil, "%s %d ", c.table.name, unique), unique, c.after)
-	if null || err != nil {
-		return "", err
-	}
-	return string(value), nil
-}
-
-// holders finds who has the unique values of a claim.
-func (r *room) holders(ctx context.Context, c *claim) error {
-	for i, unique := range c.table.binder.Unique() {
-		if !unique.Whole {
-			continue // it can't be looked up
-		}
-		text, null, err := c.table.binder.AppendSelectHolder(r.w.text[:0], i, c.after)
-		if r.w.text = text; err != nil {
-			return err
-		}
-		if null {
-			continue
-		}
-		rows, err := r.w.conn.QueryContext(ctx, string(text))
-		if err != nil {
-			return err
-		}
-		ids, err := r.ids(c.table, rows)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			if other, is := r.byID[id]; is && !r.claims[other].lost {
-				continue // it is written, too, or is this one
-			}
-			if !c.table.tracked || !c.table.binder.Shown() {
-				return errVain
-			}
-			c.holders = append(c.holders, holder{i, id})
-		}
-	}
-	return nil
-}
-
-// ids reads the keys of rows.
-func (r *room) ids(t *boundTable, rows *sql.Rows) (ids []converge.Key, err error) {
-	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil {
-		return nil, err
-	}
-	raw, into := make([][]byte, len(columns)), make([]any, len(columns))
-	for i := range raw {
-		into[i] = (*sql.RawBytes)(&raw[i])
-	}
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return nil, err
-		}
-		text, err := t.binder.AppendConflictKeyFromResult(nil, raw)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, t.id(text))
-	}
-	return ids, rows.Err()
 }
 
 // decide finds who yields, the tail having read all that was written before the

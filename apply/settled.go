@@ -23,8 +23,13 @@ import (
 func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	cfg := s.st.cfg.Process
 	client, err := spine.Connect(cfg.Kafka)
-	if spec := s.st.cfg.Spec; err != nil || len(spec.Regions) != 2 || spec.Conflicts.Policy == tasks.NoPolicy {
+	spec := s.st.cfg.Spec
+	if err != nil || spec.Conflicts.Policy == tasks.NoPolicy {
 		return client, err
+	}
+	if len(spec.Regions) != 2 {
+		s.st.cfg.Log.Warn("conflicts are not looked for: the task has more than two regions; mend: write each row in one region, and say so by conflicts: {policy: none}", "regions", spec.Regions)
+		return client, nil
 	}
 	s.versions = newVersions(s.st)
 	s.pool.versions, s.pool.crowded = s.versions, s.crowded
