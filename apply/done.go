@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"duplex/change"
 	"duplex/mysql"
 	"duplex/spine"
 	"duplex/supervise"
@@ -16,8 +15,7 @@ import (
 func (s *session) note() {
 	if len(s.open.commits) == 0 && s.pool.count() == 0 {
 		s.mu.Lock()
-		s.sawUpTo(s.stamps)
-		s.done.offsets, s.done.seq, s.done.local = s.in.Taken(), s.asm.Applied, s.saw
+		s.done.offsets, s.done.seq = s.in.Taken(), s.asm.Applied
 		s.mu.Unlock()
 		if s.versions != nil && len(s.stamps) > 0 {
 			s.versions.passed(s.stamps)
@@ -30,21 +28,11 @@ func (s *session) note() {
 func (s *session) written(b *batch) {
 	s.mu.Lock()
 	s.done.written, s.writtenAt = b.seq, time.Now()
-	s.sawUpTo(b.stamps)
 	if b.offsets != nil {
-		s.done.offsets, s.done.seq, s.done.local = b.offsets, b.seq, s.saw
+		s.done.offsets, s.done.seq = b.offsets, b.seq
 	}
 	s.mu.Unlock()
 	s.st.wrote(b)
-}
-
-// sawUpTo notes what transactions that are done with had seen of this region. It goes
-// with the offsets after them, not with what versions has decided: what follows the
-// offsets is read again, and must meet all that it hadn't seen.
-func (s *session) sawUpTo(stamps []change.Stamp) {
-	for i := range stamps {
-		s.saw = max(s.saw, stamps[i].Seen.Of(s.st.cfg.Process.Region))
-	}
 }
 
 // troubled shows why a batch is tried again.

@@ -75,15 +75,9 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		if l.end.Cascades {
 			s.versions.wroteOpaque(stamp.Seq, stamp.HLC)
 		}
-		if err := s.versions.wroteBulk(&l.rows, stamp, s.stamps); err != nil {
-			return err
-		}
-		b.stamps, s.stamps = s.stamps, nil
-		err := s.versions.relearn(l.given)
-		if err == nil {
-			err = s.versions.handOn(ctx)
-		}
-		if err != nil {
+		s.versions.wroteBulk(&l.rows, stamp, s.stamps)
+		s.stamps = nil
+		if err := s.versions.relearn(l.given); err != nil {
 			return err
 		}
 	}
@@ -140,7 +134,7 @@ func (l *large) write(ctx context.Context) error {
 // merge adds the change at the head of a partition to the chunk.
 func (l *large) merge(h *head) error {
 	r := l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
-	r.made = l.s.at(l.s.madeBy(l.end), h.record, h.change.TotalOrder)
+	r.made = l.s.madeBy(l.end)
 	if l.s.versions == nil {
 		return nil
 	}
@@ -157,7 +151,7 @@ func (l *large) merge(h *head) error {
 			return err
 		}
 	}
-	r.id, err = l.s.versions.addBulk(&l.rows, h.table, h.key, r.made)
+	r.id, err = l.s.versions.addBulk(&l.rows, h.table, h.key)
 	return err
 }
 

@@ -168,11 +168,7 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 		err := p.try(ctx, w, b)
 		if err == nil {
 			if p.versions != nil {
-				err := p.versions.wrote(b)
-				if err == nil {
-					err = p.versions.handOn(ctx)
-				}
-				if err != nil {
+				if err := p.versions.wrote(b); err != nil {
 					return err
 				}
 			}

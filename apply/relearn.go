@@ -29,9 +29,6 @@ func (s *session) at(m made, r spine.Record, order int64) made {
 // noteEnd is told of each END record of the source's that is done with. Of many it
 // keeps what tells most: the last of each origin.
 func (s *session) noteEnd(end *spine.Ending) {
-	if stamp := &end.Stamp; stamp.Origin == s.st.cfg.Source {
-		s.versions.clashes.remoteSeen.note(stamp.Seq, stamp.Seen.Of(s.st.cfg.Process.Region))
-	}
 	if n := len(s.stamps); n > 0 && s.stamps[n-1].Origin == end.Stamp.Origin {
 		s.stamps[n-1] = end.Stamp
 		return
@@ -108,7 +105,7 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 			}
 		}
 		if many && m.version() == stamp.Version() {
-			_, err = s.versions.addBulk(large, t, key, m)
+			_, err = s.versions.addBulk(large, t, key)
 			return err
 		}
 		// The record's key would keep the whole answer of Kafka.
@@ -132,19 +129,10 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		}
 	}
 	if many {
-		if err := s.versions.wroteBulk(large, stamp, s.stamps); err != nil {
-			return err
-		}
+		s.versions.wroteBulk(large, stamp, s.stamps)
 		s.stamps = nil
 	}
-	if err := s.versions.awaitRead(ctx, stamp); err != nil {
-		return err
-	}
-	if err := s.versions.relearn(rows); err != nil {
-		return err
-	}
-	s.learnt(stamp.Seq)
-	return s.versions.handOn(ctx)
+	return s.versions.relearn(rows)
 }
 
 // relearnt is a row that was applied before.
@@ -168,9 +156,6 @@ func (v *versions) relearn(rows []relearnt) error {
 			return err
 		}
 		k, known, err := v.of(id)
-		if err == nil && known {
-			v.metBy(t, id, rows[i].row.key, k, m)
-		}
 		if known && k.Version.Origin == v.region && k.Seq > m.seen {
 			v.contest(id)
 		}
@@ -184,6 +169,5 @@ func (v *versions) relearn(rows []relearnt) error {
 			return err
 		}
 	}
-	v.clashes.release()
 	return nil
 }

@@ -59,7 +59,6 @@ type session struct {
 	tailStart     tailStart
 	tailSaver     *spine.Committer
 	ownBinders    *binders
-	recorder      *recorder
 	known         change.Seq     // the last that was applied before this session
 	stamps        []change.Stamp // of the source's transactions that no batch has yet
 	repairsFailed int            // in a row
@@ -77,7 +76,6 @@ type session struct {
 	done       checkpoint // as far as nothing is under way
 	candidate  checkpoint // done, some time ago
 	settled    checkpoint // as far as nothing is under way and the tail has come by
-	saw        change.Seq // the region's last transaction that any of those done with had seen
 	writtenAt  time.Time  // when done.written last moved
 	attached   time.Time  // when a batch last got offsets
 	cautiously int        // transactions left to apply one by one
@@ -286,7 +284,6 @@ func (s *session) flow(ctx context.Context, lease *lease) error {
 	group.Go(func() error { return s.binders.watch.keep(work) })
 	if s.tail != nil {
 		group.Go(func() error { return s.tail.keep(work, s.tailStart) })
-		group.Go(func() error { return s.recorder.keep(work) })
 	}
 	group.Go(func() error {
 		err := s.read(ctx, work)

@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"duplex/change"
@@ -33,7 +32,6 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	}
 	s.versions = newVersions(s.st)
 	s.pool.versions, s.pool.crowded = s.versions, s.crowded
-	s.recorder = s.newRecorder()
 	s.asm.Passed = s.noteEnd
 	newBinders := func() *binders {
 		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
@@ -54,26 +52,19 @@ func (s *session) findTail(ctx context.Context) error {
 	if s.tail == nil {
 		return nil
 	}
-	saved, note, err := s.tailSaver.Load(ctx)
+	saved, _, err := s.tailSaver.Load(ctx)
 	if err != nil {
 		return err
 	}
 	s.tailStart.offsets = saved
-	read := readTailNote(note)
-	if len(saved) > 0 && (s.astray || s.had > 0 || len(s.tailSaver.Moved) > 0) {
-		found, err := s.placeTail(ctx)
-		if err != nil {
-			return err
-		}
-		if own := s.tailSaver.Spine; len(s.tailSaver.Moved) > 0 || found.offsets[own] < saved[own] {
-			s.tailStart, read = found, 0
-		}
+	if len(saved) == 0 || !s.astray && s.had == 0 && len(s.tailSaver.Moved) == 0 {
+		return nil
 	}
-	s.versions.causal.begin(s.versions.from, read)
-	if !s.relearning() {
-		s.learnt(s.known)
+	found, err := s.placeTail(ctx)
+	if own := s.tailSaver.Spine; err == nil && (len(s.tailSaver.Moved) > 0 || found.offsets[own] < saved[own]) {
+		s.tailStart = found
 	}
-	return nil
+	return err
 }
 
 func (s *session) writtenUpTo() change.Seq {
@@ -97,22 +88,16 @@ func (s *session) advance() {
 		return
 	}
 	if s.candidate.offsets != nil {
-		queue := s.versions.clashes.queue
-		if s.candidate.epoch == 0 {
-			if !s.versions.settled(s.candidate.written) {
-				return
-			}
-			s.candidate.epoch = queue.mark()
-		}
-		if !queue.passed(s.candidate.epoch) {
-			return // what isn't recorded must be found again
+		if !s.versions.settled(s.candidate.written) {
+			return
 		}
 		s.settled = s.candidate
 	}
 	s.candidate = s.done
+	s.candidate.local = s.versions.seenUpTo()
 }
 
-// settledNow notes that all that was written is settled, and recorded.
+// settledNow notes that all that was written is settled.
 func (s *session) settledNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,6 +105,9 @@ func (s *session) settledNow() {
 		return
 	}
 	s.settled = s.done
+	if s.versions != nil {
+		s.settled.local = s.versions.seenUpTo()
+	}
 }
 
 // finish writes what is assembled and waits until it is settled. If that can't be had
@@ -129,11 +117,7 @@ func (s *session) finish(ctx context.Context) error {
 		return err
 	}
 	s.note()
-	err := s.settleAll(ctx)
-	if err == nil {
-		err = s.recordAll(ctx)
-	}
-	if err != nil {
+	if err := s.settleAll(ctx); err != nil {
 		s.st.cfg.Log.Info("the last transactions are not known to have come by", "error", err)
 		return nil
 	}
@@ -155,7 +139,7 @@ func (s *session) saveSettled(ctx context.Context) error {
 	}
 	if mark, ok := s.tail.before(now.local); ok {
 		// Without its own Kafka a region goes on applying what others publish.
-		err := s.tailSaver.Save(ctx, mark.offsets, fmt.Sprintf(tailNote, mark.local))
+		err := s.tailSaver.Save(ctx, mark.offsets, "tail")
 		if reset := new(spine.ResetError); errors.As(err, &reset) {
 			return err
 		}
@@ -164,4 +148,12 @@ func (s *session) saveSettled(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// seenUpTo returns the region's last transaction that all that comes in from now on
+// has seen.
+func (v *versions) seenUpTo() change.Seq {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.seen
 }

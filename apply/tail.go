@@ -168,9 +168,6 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 		if err := t.assemble(ctx); err != nil {
 			return err
 		}
-		if err := t.v.handOn(ctx); err != nil {
-			return err
-		}
 		t.in.Resume()
 		if time.Since(marked) > markEvery {
 			t.mark()
@@ -250,7 +247,11 @@ func (t *tail) assemble(ctx context.Context) error {
 		default:
 			stamp := end.Stamp
 			t.room, t.yielded = end.MakesRoom, end.Yielded
-			if err := t.takeWhole(ctx, &stamp); err != nil {
+			err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) })
+			if err == nil {
+				err = t.tellRest(ctx, &stamp)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -324,7 +325,7 @@ func (t *tail) tell(n noted, s *change.Stamp) error {
 	if s.Origin == t.v.region {
 		return t.v.local(n.table, n.key, *s, n.at, n.offset)
 	}
-	return t.v.echo(n, s)
+	return t.v.echo(n.table, n.key, s.Seq, s.HLC)
 }
 
 // tellVague tells of the changes of a transaction whose keys differ in bytes and may

@@ -25,14 +25,14 @@ import (
 type versions struct {
 	region, source change.Region
 
+	// localWon and remoteWon count rows that both regions had written.
+	localWon, remoteWon *atomic.Int64
 	// repaired counts rows put back.
 	repaired *atomic.Int64
 
 	mu       sync.Mutex
 	index    *converge.Index
 	frontier *converge.Frontier
-	clashes  clashes
-	causal   causal
 	// tail is the last of the source's transactions of which the tail has
 	// read what became of it here.
 	tail change.Seq
@@ -65,7 +65,7 @@ const versionBytes = 192 << 20
 func newVersions(st *Stream) *versions {
 	region, source := st.cfg.Process.Region, st.cfg.Source
 	return &versions{
-		repaired: &st.repaired, clashes: clashes{held: map[converge.Key][]clash{}, queue: newClashQueue()},
+		localWon: &st.localWon, remoteWon: &st.remoteWon, repaired: &st.repaired,
 		region: region, source: source, index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
 		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{},
 		frontier: converge.NewFrontier(region, []change.Region{region, source}),
@@ -169,7 +169,6 @@ func (v *versions) wrote(b *batch) error {
 		v.opaque[b.seq] = v.opaqueWrite(b.seq, b.hlc)
 	}
 	v.decided(b.stamps)
-	v.clashes.release()
 	return nil
 }
 
@@ -205,10 +204,8 @@ func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
 	if err != nil {
 		return err
 	}
-	if known {
-		v.metBy(t, r.id, r.key, k, r.made)
-	}
 	if known && k.Version.Origin == v.region && k.Seq > r.made.seen {
+		v.count(r.lost)
 		v.contest(r.id)
 	}
 	if r.lost {
@@ -234,13 +231,20 @@ func (v *versions) note(id converge.Key, k converge.Known, known bool, m made, b
 	return v.index.Wrote(id, w, converge.Pos(batch))
 }
 
+func (v *versions) count(lost bool) {
+	if lost {
+		v.localWon.Add(1)
+	} else {
+		v.remoteWon.Add(1)
+	}
+}
+
 // decided notes transactions on the source's spine with which this region is done.
 func (v *versions) decided(stamps []change.Stamp) {
 	for _, s := range stamps {
 		v.frontier.Read(v.source, s)
 		v.seen = max(v.seen, s.Seen.Of(v.region))
 	}
-	v.clashes.localSeen.forget(v.seen)
 }
 
 // passed is decided for those that no batch has.
@@ -266,17 +270,14 @@ func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Par
 		return err
 	}
 	if known && k.Version.Origin == v.source && k.Seq > s.Seen.Of(v.source) && k.Seq > 0 {
+		v.count(k.Version.Compare(s.Version()) < 0)
 		v.contest(id)
 	}
-	w := converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)}
-	v.clashes.localSeen.note(s.Seq, s.Seen.Of(v.source))
-	v.metLocal(t, id, key, k, w, s)
-	return v.index.Local(id, w)
+	return v.index.Local(id, converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)})
 }
 
 // echo notes a row of the source's that was written here and that the tail has read.
-func (v *versions) echo(n noted, s *change.Stamp) error {
-	t, batch := n.table, s.Seq
+func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.HLC) error {
 	if !t.tracked {
 		return nil
 	}
@@ -285,7 +286,7 @@ func (v *versions) echo(n noted, s *change.Stamp) error {
 	if batch <= v.from {
 		return nil
 	}
-	id, err := v.id(t, n.key)
+	id, err := v.id(t, key)
 	if err != nil {
 		return err
 	}
@@ -293,12 +294,6 @@ func (v *versions) echo(n noted, s *change.Stamp) error {
 		return err
 	}
 	if w, ok := v.opaque[batch]; ok {
-		before, wrote := v.index.Of(id)
-		if wrote && before.Version.Origin == v.region && v.clashes.remoteSeen.unseen(batch, before.Seq) {
-			found := w
-			found.Place = v.places.add(n.at, n.offset) // what a foreign key made of it stands here only
-			v.meet(t, id, n.key, before.Write, found)
-		}
 		if err := v.index.Wrote(id, w, converge.Pos(batch)); err != nil {
 			return err
 		}
@@ -307,7 +302,7 @@ func (v *versions) echo(n noted, s *change.Stamp) error {
 	k, known := v.index.Of(id)
 	switch {
 	case known && v.again:
-		return v.echoAgain(id, batch, s.HLC)
+		return v.echoAgain(id, batch, hlc)
 	case ok:
 	case known && k.Version.Origin == v.source && k.Seq <= batch && k.Digest&1 == 0:
 		d = k.Digest // the batch had it
@@ -322,10 +317,6 @@ func (v *versions) read(s change.Stamp) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.frontier.Read(v.region, s)
-	if s.Origin == v.region {
-		v.causal.read.Store(max(v.causal.read.Load(), int64(s.Seq)))
-	}
-	v.clashes.passed(s, v.region, v.source)
 	if s.Origin == v.source {
 		v.tail = max(v.tail, s.Seq)
 		for seq := range v.opaque {

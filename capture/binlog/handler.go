@@ -14,9 +14,6 @@ import (
 
 const controlSchema = "duplex"
 
-// recordTable is the one table of it whose rows are wide, and tell capture nothing.
-const recordTable = "conflicts"
-
 // handler turns the events that stream cuts out into ours. stream calls it from
 // one goroutine.
 type handler struct {
@@ -229,7 +226,7 @@ func (h *handler) knownTableMap(raw []byte) bool {
 	return true
 }
 
-// isControl reports whether the table is one of schema duplex whose rows are
+// isControl reports whether the table is one of schema duplex, whose rows are
 // decoded whole.
 func (h *handler) isControl(table uint64) bool {
 	version, ok := h.tables[table]
