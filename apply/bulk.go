@@ -11,7 +11,10 @@ import (
 // 8 bytes, since an entry in the index for each would take ten times as much. A
 // row comes into the index when it is asked for.
 type bulk struct {
-	rows  []uint64 // halves of the rows' keys in the index; sorted once it is written
+	rows []uint64 // halves of the rows' keys in the index; sorted once it is written
+	// known are those of its rows that the index knew before: what it has of them is
+	// older, and must not be taken for the newest when the bulk is forgotten.
+	known []converge.Key
 	write converge.Write
 }
 
@@ -22,20 +25,31 @@ func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) (id converge.Key,
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if id, err = v.id(t, key); err == nil {
-		b.rows = append(b.rows, id.A)
+	if id, err = v.id(t, key); err != nil {
+		return id, err
 	}
-	return id, err
+	b.rows = append(b.rows, id.A)
+	if _, known := v.index.Of(id); known {
+		b.known = append(b.known, id)
+	}
+	return id, nil
 }
 
 // wroteBulk notes that it is committed.
-func (v *versions) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) {
+func (v *versions) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) error {
 	slices.Sort(b.rows)
 	b.write = converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.source, s.Seq)}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.bulks = append(v.bulks, b)
 	v.decided(stamps)
+	for _, id := range b.known {
+		if err := v.index.Wrote(id, b.write, converge.Pos(s.Seq)); err != nil {
+			return err
+		}
+	}
+	b.known = nil
+	return nil
 }
 
 // unpack brings a row into the index if a bulk has it.

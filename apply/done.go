@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"duplex/change"
 	"duplex/mysql"
 	"duplex/spine"
 	"duplex/supervise"
@@ -15,7 +16,8 @@ import (
 func (s *session) note() {
 	if len(s.open.commits) == 0 && s.pool.count() == 0 {
 		s.mu.Lock()
-		s.done.offsets, s.done.seq = s.in.Taken(), s.asm.Applied
+		s.sawUpTo(s.stamps)
+		s.done.offsets, s.done.seq, s.done.local = s.in.Taken(), s.asm.Applied, s.saw
 		s.mu.Unlock()
 		if s.versions != nil && len(s.stamps) > 0 {
 			s.versions.passed(s.stamps)
@@ -24,12 +26,22 @@ func (s *session) note() {
 	}
 }
 
+// sawUpTo notes what transactions that are done with had seen of this region. It goes
+// with the offsets after them, not with what versions has decided: what follows the
+// offsets is read again, and must meet all that it hadn't seen.
+func (s *session) sawUpTo(stamps []change.Stamp) {
+	for i := range stamps {
+		s.saw = max(s.saw, stamps[i].Seen.Of(s.st.cfg.Process.Region))
+	}
+}
+
 // written records a batch that is committed.
 func (s *session) written(b *batch) {
 	s.mu.Lock()
+	s.sawUpTo(b.stamps)
 	s.done.written, s.writtenAt = b.seq, time.Now()
 	if b.offsets != nil {
-		s.done.offsets, s.done.seq = b.offsets, b.seq
+		s.done.offsets, s.done.seq, s.done.local = b.offsets, b.seq, s.saw
 	}
 	s.mu.Unlock()
 	s.st.wrote(b)

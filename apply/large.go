@@ -75,8 +75,10 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		if l.end.Cascades {
 			s.versions.wroteOpaque(stamp.Seq, stamp.HLC)
 		}
-		s.versions.wroteBulk(&l.rows, stamp, s.stamps)
-		s.stamps = nil
+		b.stamps, s.stamps = s.stamps, nil
+		if err := s.versions.wroteBulk(&l.rows, stamp, b.stamps); err != nil {
+			return err
+		}
 		if err := s.versions.relearn(l.given); err != nil {
 			return err
 		}

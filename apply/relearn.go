@@ -129,7 +129,12 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		}
 	}
 	if many {
-		s.versions.wroteBulk(large, stamp, s.stamps)
+		s.mu.Lock()
+		s.sawUpTo(s.stamps)
+		s.mu.Unlock()
+		if err := s.versions.wroteBulk(large, stamp, s.stamps); err != nil {
+			return err
+		}
 		s.stamps = nil
 	}
 	return s.versions.relearn(rows)

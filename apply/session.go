@@ -75,6 +75,7 @@ type session struct {
 	mu         sync.Mutex
 	done       checkpoint // as far as nothing is under way
 	candidate  checkpoint // done, some time ago
+	saw        change.Seq // of this region, by what is done with
 	settled    checkpoint // as far as nothing is under way and the tail has come by
 	writtenAt  time.Time  // when done.written last moved
 	attached   time.Time  // when a batch last got offsets

@@ -94,7 +94,6 @@ func (s *session) advance() {
 		s.settled = s.candidate
 	}
 	s.candidate = s.done
-	s.candidate.local = s.versions.seenUpTo()
 }
 
 // settledNow notes that all that was written is settled.
@@ -105,9 +104,6 @@ func (s *session) settledNow() {
 		return
 	}
 	s.settled = s.done
-	if s.versions != nil {
-		s.settled.local = s.versions.seenUpTo()
-	}
 }
 
 // finish writes what is assembled and waits until it is settled. If that can't be had
@@ -148,12 +144,4 @@ func (s *session) saveSettled(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// seenUpTo returns the region's last transaction that all that comes in from now on
-// has seen.
-func (v *versions) seenUpTo() change.Seq {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.seen
 }

@@ -39,9 +39,6 @@ type versions struct {
 	// from is the last of the source's transactions that was settled before this
 	// session: what the tail reads of those needs nothing.
 	from change.Seq
-	// seen is the region's last transaction that all that comes in from now on has
-	// seen.
-	seen change.Seq
 	// again is set while the tail reads what had been applied here before the target
 	// went back.
 	again bool
@@ -243,7 +240,6 @@ func (v *versions) count(lost bool) {
 func (v *versions) decided(stamps []change.Stamp) {
 	for _, s := range stamps {
 		v.frontier.Read(v.source, s)
-		v.seen = max(v.seen, s.Seen.Of(v.region))
 	}
 }
 

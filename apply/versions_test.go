@@ -126,13 +126,29 @@ func TestBulkIsKnown(t *testing.T) {
 	_, err := k.addBulk(b, k.table, k.key)
 	k.must(err)
 	k.localWrite(1, 20, 7)
-	k.wroteBulk(b, change.Stamp{Origin: "west", Seq: 4, HLC: 30}, nil)
+	k.must(k.wroteBulk(b, change.Stamp{Origin: "west", Seq: 4, HLC: 30}, nil))
 	if !k.apply(5, 25) {
 		t.Error("a change was written that is older than the large transaction")
 	}
 	k.comeBy(4)
 	if k.due() != 0 {
 		t.Error("the large transaction's row is suspect")
+	}
+}
+
+// A large transaction that the tail has passed is forgotten at once; what the index
+// had of its rows before isn't the newest then.
+func TestForgottenBulkIsNewest(t *testing.T) {
+	k := newKnown(t)
+	k.localWrite(1, 20, 7)
+	k.comeBy(4)
+	b := &bulk{}
+	_, err := k.addBulk(b, k.table, k.key)
+	k.must(err)
+	k.must(k.wroteBulk(b, change.Stamp{Origin: "west", Seq: 4, HLC: 30}, nil))
+	k.dropBulks(30)
+	if k.due() != 0 {
+		t.Error("the older local write is to be put back over the large transaction")
 	}
 }
 

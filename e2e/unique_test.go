@@ -107,7 +107,9 @@ func (u *gifts) newerStays() {
 	capture.Signal(syscall.SIGSTOP)
 	u.write(west, []string{"UPDATE shop.gifts SET u = 12 WHERE id = 1"})
 	u.applies[0].Signal(syscall.SIGCONT)
-	eventually(u.t, stallLimit, func() error { return errors.Join(hasRows(east, "shop.gifts", 1), hasRows(east, "shop.gifts WHERE id = 2", 1)) })
+	eventually(u.t, stallLimit, func() error {
+		return errors.Join(hasRows(east, "shop.gifts", 1), hasRows(east, "shop.gifts WHERE id = 2", 1))
+	})
 	capture.Signal(syscall.SIGCONT)
 	u.applies[1].Signal(syscall.SIGCONT)
 	if got := u.wait("newer stays"); got != "1:12:a:0 2:10:b:0" {
