@@ -60,12 +60,6 @@ func (s *session) troubled(reason error) {
 	}
 }
 
-func (s *session) position() checkpoint {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.done // its offsets are never changed in place
-}
-
 // save commits the group's offsets now and then, and watches for a reset.
 func (s *session) save(ctx context.Context) error {
 	tick := time.NewTicker(saveEvery)

@@ -41,8 +41,9 @@ func (w *Patience) Lack(ctx context.Context, c *Consumer, s change.Stamp, p Part
 	return ctx.Err()
 }
 
-// ended reports whether a partition has been read to its end, or no longer has what comes next: the end is that of what is
-// written, committed or not, as a commit's markers come to its partitions one by one.
+// ended reports whether a partition has been read to its end, or no longer has what
+// comes next. The end is that of what is written, committed or not, as a commit's
+// markers come to its partitions one by one.
 func (c *Consumer) ended(ctx context.Context, p Partition) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askEvery)
 	defer cancel()

@@ -1,9 +1,6 @@
 package statement
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // AppendSelectHolder appends a SELECT ... FOR UPDATE of the key columns of the row
 // that has what the given row has in unique key i, which must be Whole. Nothing is
@@ -51,19 +48,5 @@ func (b *Binder) appendHolder(dst []byte, i int, row []byte, head, tail string) 
 // AppendConflictKeyFromResult appends what AppendConflictKey gives for the key of a
 // row that AppendSelectHolder returned, in the text protocol.
 func (b *Binder) AppendConflictKeyFromResult(dst []byte, cols [][]byte) ([]byte, error) {
-	if len(cols) != len(b.key) {
-		return dst, fmt.Errorf("reading a key of table %s: the result has %d columns, the key %d", b.table, len(cols), len(b.key))
-	}
-	for i := range b.key {
-		c := &b.key[i]
-		mark := len(dst)
-		dst = append(dst, 0, 0, 0, 0)
-		var err error
-		if dst, err = c.appendPrinted(dst, cols[i]); err != nil {
-			return dst, fmt.Errorf("reading a key of table %s: column %s: %w", b.table, c.quoted, err)
-		}
-		dst = c.coarsen(dst, mark+4)
-		binary.BigEndian.PutUint32(dst[mark:], uint32(len(dst)-mark-4))
-	}
-	return dst, nil
+	return b.appendResult(dst, cols, (*column).coarsen)
 }

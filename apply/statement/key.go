@@ -83,6 +83,12 @@ func appendPart(dst []byte, c *column, b []byte, at int, part func(*column, []by
 // AppendKeyTextFromResult appends the text that AppendKeyText gives for the
 // key of a row that AppendSelectKeys returned, in the text protocol.
 func (b *Binder) AppendKeyTextFromResult(dst []byte, cols [][]byte) ([]byte, error) {
+	return b.appendResult(dst, cols, func(_ *column, dst []byte, _ int) []byte { return dst })
+}
+
+// appendResult appends the parts of a key that the server has shown, each after its
+// length; as changes a part's text, from mark on.
+func (b *Binder) appendResult(dst []byte, cols [][]byte, as func(c *column, dst []byte, mark int) []byte) ([]byte, error) {
 	if len(cols) != len(b.key) {
 		return dst, fmt.Errorf("reading a key of table %s: the result has %d columns, the key %d", b.table, len(cols), len(b.key))
 	}
@@ -94,6 +100,7 @@ func (b *Binder) AppendKeyTextFromResult(dst []byte, cols [][]byte) ([]byte, err
 		if dst, err = c.appendPrinted(dst, cols[i]); err != nil {
 			return dst, fmt.Errorf("reading a key of table %s: column %s: %w", b.table, c.quoted, err)
 		}
+		dst = as(c, dst, mark+4)
 		binary.BigEndian.PutUint32(dst[mark:], uint32(len(dst)-mark-4))
 	}
 	return dst, nil
