@@ -14,6 +14,11 @@ import (
 // note moves the offsets on over what needed no writing, if nothing that does
 // is under way.
 func (s *session) note() {
+	if s.versions != nil && s.relearning() {
+		// What is saved must not lie within a batch of then: what the tail reads of that
+		// is told by the batch's number, and its rows would be known in part.
+		return
+	}
 	if len(s.open.commits) == 0 && s.pool.count() == 0 {
 		s.mu.Lock()
 		s.sawUpTo(s.stamps)
