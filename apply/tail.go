@@ -39,6 +39,8 @@ type tail struct {
 	vague   []noted // of the transaction being read
 	room    bool    // it made room for unique values
 	yielded []topics.Yielded
+	rest    func() error   // tells what is left of it
+	failed  error          // of rest
 	wait    spine.Patience // of the head of the spine
 
 	mu     sync.Mutex
@@ -141,6 +143,7 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 	if err != nil {
 		return supervise.Permanent(err)
 	}
+	t.vague, t.rest, t.failed = t.vague[:0], nil, nil
 	t.binders.registry, t.binders.bound = registry, map[bindKey]*boundTable{}
 	t.asm = &spine.Assembler{Source: t.v.region, Wanted: t.wanted(), Applied: spine.Unknown, Accept: t.accept, Passed: t.passed}
 	t.in = spine.NewConsumer(client, registry, t.asm)
@@ -247,11 +250,9 @@ func (t *tail) assemble(ctx context.Context) error {
 		default:
 			stamp := end.Stamp
 			t.room, t.yielded = end.MakesRoom, end.Yielded
+			t.rest = func() error { return t.tellRest(ctx, &stamp) }
 			err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) })
-			if err == nil {
-				err = t.tellRest(ctx, &stamp)
-			}
-			if err != nil {
+			if err = cmp.Or(err, t.failed); err != nil {
 				return err
 			}
 		}
@@ -261,6 +262,7 @@ func (t *tail) assemble(ctx context.Context) error {
 // large takes a transaction that is larger than the inboxes. A row is in one
 // partition, so they may be taken one after the other.
 func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
+	t.rest = func() error { return t.tellRest(ctx, &stamp) }
 	wait := spine.Patience{}
 	more := func(p spine.Partition) error {
 		if err := wait.Lack(ctx, t.in, stamp, p); err != nil {
@@ -276,7 +278,7 @@ func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
 	if err := t.asm.TakeLarge(more, each); err != nil {
 		return permanentGap(err)
 	}
-	return t.tellRest(ctx, &stamp)
+	return t.failed
 }
 
 // note tells versions of one change.
@@ -346,6 +348,12 @@ func (t *tail) tellVague(s *change.Stamp) error {
 func (t *tail) passed(end *spine.Ending) {
 	if !t.accept(end.Stamp.Origin) {
 		return
+	}
+	if t.rest != nil {
+		// Before versions takes it for read, or what is still to be told would seem settled.
+		if t.failed, t.rest = t.rest(), nil; t.failed != nil {
+			return
+		}
 	}
 	t.v.read(end.Stamp)
 	if end.Canary == "" {
