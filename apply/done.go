@@ -12,22 +12,29 @@ import (
 )
 
 // note moves the offsets on over what needed no writing, if nothing that does
-// is under way.
+// is under way. While what was applied is read again they stay: within a batch of then
+// they would have half of its rows known, of which the tail is told by the batch's number.
 func (s *session) note() {
-	if s.versions != nil && s.relearning() {
-		// What is saved must not lie within a batch of then: what the tail reads of that
-		// is told by the batch's number, and its rows would be known in part.
+	if len(s.open.commits) > 0 || s.pool.count() > 0 {
 		return
 	}
-	if len(s.open.commits) == 0 && s.pool.count() == 0 {
-		s.mu.Lock()
-		s.sawUpTo(s.stamps)
+	learnt := s.versions == nil || !s.relearning()
+	s.mu.Lock()
+	s.sawUpTo(s.stamps)
+	if learnt {
 		s.done.offsets, s.done.seq, s.done.local = s.in.Taken(), s.asm.Applied, s.saw
-		s.mu.Unlock()
-		if s.versions != nil && len(s.stamps) > 0 {
-			s.versions.passed(s.stamps)
-			s.stamps = s.stamps[:0]
-		}
+	}
+	written := s.done.written
+	s.mu.Unlock()
+	if s.versions == nil {
+		return
+	}
+	if learnt {
+		s.versions.noted(written)
+	}
+	if len(s.stamps) > 0 {
+		s.versions.passed(s.stamps)
+		s.stamps = s.stamps[:0]
 	}
 }
 

@@ -82,6 +82,7 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		if err := s.versions.relearn(l.given); err != nil {
 			return err
 		}
+		s.versions.noted(stamp.Seq)
 	}
 	b.offsets = s.in.Taken()
 	s.written(b)

@@ -137,7 +137,11 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		}
 		s.stamps = nil
 	}
-	return s.versions.relearn(rows)
+	if err := s.versions.relearn(rows); err != nil {
+		return err
+	}
+	s.versions.noted(stamp.Seq)
+	return nil
 }
 
 // relearnt is a row that was applied before.

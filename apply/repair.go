@@ -133,6 +133,7 @@ func (r *repair) run(ctx context.Context) error {
 		return err
 	}
 	w.rollback(ctx)
+	s.versions.restoredNone()
 	if isDuplicate(err) {
 		if err = r.makeRoom(ctx, err); err == nil {
 			return nil // they are still suspects
@@ -230,6 +231,14 @@ func (v *versions) restoredAll() {
 			v.index.Cleared(key)
 		}
 	}
+	v.restored = nil
+}
+
+// restoredNone ends a repair that failed: what the tail reads of its rows is told
+// like any other.
+func (v *versions) restoredNone() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.restored = nil
 }
 

@@ -245,6 +245,7 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		s.in.Adrift = func(spine.Partition) bool { return true }
 	}
 	s.versions.from, s.versions.tail, s.versions.again = settled, settled, s.had > 0
+	s.versions.noting.upTo(settled)
 	s.st.unlearnt = false
 	return nil
 }

@@ -249,6 +249,9 @@ func (t *tail) assemble(ctx context.Context) error {
 			return permanentGap(t.wait.Lack(ctx, t.in, end.Stamp, t.asm.Lacking(end)))
 		default:
 			stamp := end.Stamp
+			if err := t.awaitNoted(ctx, stamp); err != nil {
+				return err
+			}
 			t.room, t.yielded = end.MakesRoom, end.Yielded
 			t.rest = func() error { return t.tellRest(ctx, &stamp) }
 			err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) })
@@ -262,6 +265,9 @@ func (t *tail) assemble(ctx context.Context) error {
 // large takes a transaction that is larger than the inboxes. A row is in one
 // partition, so they may be taken one after the other.
 func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
+	if err := t.awaitNoted(ctx, stamp); err != nil {
+		return err
+	}
 	t.rest = func() error { return t.tellRest(ctx, &stamp) }
 	wait := spine.Patience{}
 	more := func(p spine.Partition) error {
@@ -279,6 +285,15 @@ func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
 		return permanentGap(err)
 	}
 	return t.failed
+}
+
+// awaitNoted waits until versions knows what it will be told of.
+func (t *tail) awaitNoted(ctx context.Context, stamp change.Stamp) error {
+	in, err := t.v.awaitNoted(ctx, stamp)
+	if err == nil && !in {
+		t.st.cfg.Log.Warn("the own topics tell of a transaction that isn't known here as applied; mend: if the source's topics were lost, none is needed; else compare the regions", "seq", stamp.Seq)
+	}
+	return err
 }
 
 // note tells versions of one change.

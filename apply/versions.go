@@ -41,8 +41,9 @@ type versions struct {
 	from change.Seq
 	// again is set while the tail reads what had been applied here before the target
 	// went back.
-	again bool
-	bulks []*bulk
+	again  bool
+	noting noting
+	bulks  []*bulk
 	// opaque are batches of which it isn't known which rows they wrote.
 	opaque map[change.Seq]converge.Write
 	places *places
@@ -166,6 +167,7 @@ func (v *versions) wrote(b *batch) error {
 		v.opaque[b.seq] = v.opaqueWrite(b.seq, b.hlc)
 	}
 	v.decided(b.stamps)
+	v.noting.upTo(b.seq)
 	return nil
 }
 
@@ -236,6 +238,13 @@ func (v *versions) count(lost bool) {
 	}
 }
 
+// noted notes that all that was written up to seq has been told.
+func (v *versions) noted(seq change.Seq) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.noting.upTo(seq)
+}
+
 // decided notes transactions on the source's spine with which this region is done.
 func (v *versions) decided(stamps []change.Stamp) {
 	for _, s := range stamps {
@@ -299,7 +308,7 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.
 	switch {
 	case known && v.again:
 		return v.echoAgain(id, batch, hlc)
-	case ok:
+	case ok && known && k.Digest == d: // or it isn't known yet that it was put back
 	case known && k.Version.Origin == v.source && k.Seq <= batch && k.Digest&1 == 0:
 		d = k.Digest // the batch had it
 	default:
