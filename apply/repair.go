@@ -87,6 +87,9 @@ func (s *session) unlessLate(err error) error {
 		return err
 	}
 	s.pulseFrom = time.Now().Add(pulsePause)
+	if !s.tailLate.Swap(true) {
+		s.st.cfg.Log.Warn("whether newer local writes were overwritten can't be seen yet", "error", err)
+	}
 	return nil
 }
 
@@ -105,6 +108,7 @@ func (s *session) pulse(ctx context.Context) error {
 	defer limit.Stop()
 	select {
 	case <-read:
+		s.tailLate.Store(false)
 		s.versions.reached(written)
 		return nil
 	case <-limit.C:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"duplex/change"
@@ -63,6 +64,7 @@ type session struct {
 	stamps        []change.Stamp // of the source's transactions that no batch has yet
 	repairsFailed int            // in a row
 	pulseFrom     time.Time      // when the next canary may be sent
+	tailLate      atomic.Bool    // the last one didn't come back in time
 	resets        chan error     // that an operator has reset the group
 	// keeper saves, beside the group, what a reset of that leaves alone.
 	keeper *spine.Committer
@@ -228,9 +230,9 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		}
 	case s.st.unlearnt:
 		s.in.Start = spine.Offsets{}
-	case saved.seq > applied, saved.seq > 0 && s.versions != nil:
+	case saved.seq > applied, len(saved.offsets) > 0 && s.versions != nil:
 		// If it is more, what lies between had nothing for this task; if it is less,
-		// what lies between is read again for its versions.
+		// and be it 0, what lies between is read again for its versions.
 		s.asm.Applied = saved.seq
 	}
 	s.done = checkpoint{offsets: spine.Offsets{}, seq: max(s.asm.Applied, 0), written: applied, had: s.had}
