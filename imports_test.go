@@ -32,9 +32,10 @@ var allowed = map[string][]string{
 	"capture":         {"capture/binlog", "change", "config", "internal/clock", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "topics"},
 	"apply/statement": {"schemas"},
 	"spine":           {"change", "config", "internal/failpoint", "schemas", "supervise", "topics"},
-	"apply":           {"apply/statement", "change", "config", "converge", "internal/clock", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
+	"conflicts":       {"apply/statement", "change", "config", "mysql", "schemas"},
+	"apply":           {"apply/statement", "change", "config", "conflicts", "converge", "internal/clock", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
 	"feed":            {"change", "config", "schemas", "spine", "supervise", "tasks", "topics"},
-	"region":          {"apply", "capture", "change", "config", "console", "embedded", "supervise", "tasks"},
+	"region":          {"apply", "capture", "change", "config", "conflicts", "console", "embedded", "supervise", "tasks"},
 }
 
 // drivers lists the only packages that may import each of these. It is the
@@ -47,7 +48,7 @@ var drivers = map[string][]string{
 	"github.com/goccy/go-yaml":         {"config", "tasks"},
 	"github.com/prometheus":            {"region"},
 	"github.com/twmb/franz-go/pkg/kgo": {"apply", "capture", "embedded", "feed", "preflight", "spine", "topics"},
-	"database/sql":                     {"apply", "mysql", "preflight"},
+	"database/sql":                     {"apply", "conflicts", "mysql", "preflight"},
 }
 
 func TestImports(t *testing.T) {

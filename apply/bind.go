@@ -78,14 +78,7 @@ type bindKey struct {
 }
 
 func dialectOf(s *mysql.Server) statement.Dialect {
-	switch {
-	case s.Flavor == mysql.MariaDB:
-		return statement.MariaDB
-	case !s.Version.AtLeast(8, 0, 19):
-		return statement.MySQLBefore8019
-	default:
-		return statement.MySQL
-	}
+	return statement.DialectOf(string(s.Flavor), s.Version.Major, s.Version.Minor, s.Version.Patch)
 }
 
 // of returns the bound table of a record, and the record's key and value

@@ -18,8 +18,9 @@ type bulk struct {
 	write converge.Write
 }
 
-// addBulk notes a row of it, and returns what stands for that.
-func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) (id converge.Key, err error) {
+// addBulk notes a change of it, and returns what stands for its row. That isn't
+// written yet: what the index knows of it is what the change meets.
+func (v *versions) addBulk(b *bulk, t *boundTable, key []byte, m made) (id converge.Key, err error) {
 	if !t.tracked {
 		return id, nil
 	}
@@ -28,9 +29,15 @@ func (v *versions) addBulk(b *bulk, t *boundTable, key []byte) (id converge.Key,
 	if id, err = v.id(t, key); err != nil {
 		return id, err
 	}
+	k, known, err := v.of(id)
+	if err != nil {
+		return id, err
+	}
 	b.rows = append(b.rows, id.A)
-	if _, known := v.index.Of(id); known {
+	v.clashes.streamed = m.seq
+	if known {
 		b.known = append(b.known, id)
+		v.metBy(t, id, key, k, m)
 	}
 	return id, nil
 }
@@ -43,8 +50,10 @@ func (v *versions) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) err
 	defer v.mu.Unlock()
 	v.bulks = append(v.bulks, b)
 	v.decided(stamps)
+	v.metBulk(b, s)
 	for _, id := range b.known {
-		if err := v.index.Wrote(id, b.write, converge.Pos(s.Seq)); err != nil {
+		k, known := v.index.Of(id)
+		if err := v.note(id, k, known, made{hlc: s.HLC, origin: s.Origin, seq: s.Seq}, s.Seq); err != nil {
 			return err
 		}
 	}

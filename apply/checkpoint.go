@@ -21,6 +21,9 @@ type checkpoint struct {
 	had change.Seq
 	// local is the region's last transaction that all after it has seen.
 	local change.Seq
+	// epoch is that of the conflicts which are to be recorded before it is settled,
+	// 0 if they aren't all found.
+	epoch int64
 }
 
 // metadata is the form of the spine's: seq and written. Where the target went back,

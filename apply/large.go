@@ -76,10 +76,14 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 			s.versions.wroteOpaque(stamp.Seq, stamp.HLC)
 		}
 		b.stamps, s.stamps = s.stamps, nil
-		if err := s.versions.wroteBulk(&l.rows, stamp, b.stamps); err != nil {
-			return err
+		err := s.versions.wroteBulk(&l.rows, stamp, b.stamps)
+		if err == nil {
+			err = s.versions.relearn(l.given)
 		}
-		if err := s.versions.relearn(l.given); err != nil {
+		if err == nil {
+			err = s.versions.handOn(ctx)
+		}
+		if err != nil {
 			return err
 		}
 		s.versions.noted(stamp.Seq)
@@ -137,7 +141,7 @@ func (l *large) write(ctx context.Context) error {
 // merge adds the change at the head of a partition to the chunk.
 func (l *large) merge(h *head) error {
 	r := l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
-	r.made = l.s.madeBy(l.end)
+	r.made = l.s.at(l.s.madeBy(l.end), h.record, h.change.TotalOrder)
 	if l.s.versions == nil {
 		return nil
 	}
@@ -154,7 +158,7 @@ func (l *large) merge(h *head) error {
 			return err
 		}
 	}
-	r.id, err = l.s.versions.addBulk(&l.rows, h.table, h.key)
+	r.id, err = l.s.versions.addBulk(&l.rows, h.table, h.key, r.made)
 	return err
 }
 

@@ -78,3 +78,24 @@ func TestRestoredIsNotTakenForLater(t *testing.T) {
 		t.Errorf("%d rows are to be put back, though what came in last is the newest", n)
 	}
 }
+
+// TestLearnerWaitsForTheTail: what was applied before a session is known again when the
+// tail has read what it had seen, but that isn't waited for for ever.
+func TestLearnerWaitsForTheTail(t *testing.T) {
+	k := newKnown(t)
+	seen := change.Stamp{Origin: "west", Seq: 3, Seen: change.Seen{{Region: "east", Seq: 5}}}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := k.awaitRead(ended, seen); !errors.Is(err, context.Canceled) {
+		t.Errorf("a transaction is known again, though the tail hasn't read what it had seen: %v", err)
+	}
+	read := make(chan error)
+	go func() { read <- k.awaitRead(t.Context(), seen) }()
+	k.read(change.Stamp{Origin: "east", Seq: 5})
+	k.must(<-read)
+	k.must(k.awaitRead(ended, seen))
+
+	seen.Seen[0].Seq = 6
+	k.patience = 0
+	k.must(k.awaitRead(ended, seen))
+}

@@ -168,7 +168,11 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 		err := p.try(ctx, w, b)
 		if err == nil {
 			if p.versions != nil {
-				if err := p.versions.wrote(b); err != nil {
+				err := p.versions.wrote(b)
+				if err == nil {
+					err = p.versions.handOn(ctx)
+				}
+				if err != nil {
 					return err
 				}
 			}

@@ -29,6 +29,9 @@ func (s *session) at(m made, r spine.Record, order int64) made {
 // noteEnd is told of each END record of the source's that is done with. Of many it
 // keeps what tells most: the last of each origin.
 func (s *session) noteEnd(end *spine.Ending) {
+	if stamp := &end.Stamp; stamp.Origin == s.st.cfg.Source {
+		s.versions.clashes.remoteSeen.note(stamp.Seq, stamp.Seen.Of(s.st.cfg.Process.Region))
+	}
 	if n := len(s.stamps); n > 0 && s.stamps[n-1].Origin == end.Stamp.Origin {
 		s.stamps[n-1] = end.Stamp
 		return
@@ -77,6 +80,9 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	var rows []relearnt
 	many := s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows)
 	makesRoom, yielded := end.MakesRoom, end.Yielded
+	if err := s.versions.awaitRead(ctx, stamp); err != nil {
+		return err
+	}
 	wait := spine.Patience{}
 	more := func(p spine.Partition) error {
 		if err := wait.Lack(ctx, s.in, stamp, p); err != nil {
@@ -105,7 +111,7 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 			}
 		}
 		if many && m.version() == stamp.Version() {
-			_, err = s.versions.addBulk(large, t, key)
+			_, err = s.versions.addBulk(large, t, key, m)
 			return err
 		}
 		// The record's key would keep the whole answer of Kafka.
@@ -141,7 +147,7 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		return err
 	}
 	s.versions.noted(stamp.Seq)
-	return nil
+	return s.versions.handOn(ctx)
 }
 
 // relearnt is a row that was applied before.
@@ -165,6 +171,9 @@ func (v *versions) relearn(rows []relearnt) error {
 			return err
 		}
 		k, known, err := v.of(id)
+		if err == nil && known {
+			v.metBy(t, id, rows[i].row.key, k, m)
+		}
 		if known && k.Version.Origin == v.region && k.Seq > m.seen {
 			v.contest(id)
 		}
@@ -178,5 +187,6 @@ func (v *versions) relearn(rows []relearnt) error {
 			return err
 		}
 	}
+	v.clashes.release()
 	return nil
 }

@@ -74,7 +74,7 @@ func (s *session) mend(ctx context.Context) error {
 	if err := (&repair{s: s, keys: due[:min(len(due), repairRows)]}).run(ctx); err != nil {
 		return s.unlessLate(err)
 	}
-	if due, more := s.versions.suspects(); len(due) == 0 && !more {
+	if due, more := s.versions.suspects(); len(due) == 0 && !more && s.recordedAll() {
 		s.settledNow()
 	}
 	return nil

@@ -222,7 +222,7 @@ func (v *versions) begin() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.again, v.tail = false, v.from
-	v.noting.upTo(v.from)
+	v.told.upTo(v.from)
 }
 
 // isFull reports whether there is hardly room for the version of another row.

@@ -60,6 +60,7 @@ type session struct {
 	tailStart     tailStart
 	tailSaver     *spine.Committer
 	ownBinders    *binders
+	recorder      *recorder
 	known         change.Seq     // the last that was applied before this session
 	stamps        []change.Stamp // of the source's transactions that no batch has yet
 	repairsFailed int            // in a row
@@ -247,7 +248,7 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		s.in.Adrift = func(spine.Partition) bool { return true }
 	}
 	s.versions.from, s.versions.tail, s.versions.again = settled, settled, s.had > 0
-	s.versions.noting.upTo(settled)
+	s.versions.told.upTo(settled)
 	s.st.unlearnt = false
 	return nil
 }
@@ -288,6 +289,7 @@ func (s *session) flow(ctx context.Context, lease *lease) error {
 	group.Go(func() error { return s.binders.watch.keep(work) })
 	if s.tail != nil {
 		group.Go(func() error { return s.tail.keep(work, s.tailStart) })
+		group.Go(func() error { return s.recorder.keep(work) })
 	}
 	group.Go(func() error {
 		err := s.read(ctx, work)

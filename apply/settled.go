@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"duplex/change"
@@ -32,6 +33,7 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	}
 	s.versions = newVersions(s.st)
 	s.pool.versions, s.pool.crowded = s.versions, s.crowded
+	s.recorder = s.newRecorder()
 	s.asm.Passed = s.noteEnd
 	newBinders := func() *binders {
 		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
@@ -52,19 +54,23 @@ func (s *session) findTail(ctx context.Context) error {
 	if s.tail == nil {
 		return nil
 	}
-	saved, _, err := s.tailSaver.Load(ctx)
+	saved, note, err := s.tailSaver.Load(ctx)
 	if err != nil {
 		return err
 	}
 	s.tailStart.offsets = saved
-	if len(saved) == 0 || !s.astray && s.had == 0 && len(s.tailSaver.Moved) == 0 {
-		return nil
+	read := readTailNote(note)
+	if len(saved) > 0 && (s.astray || s.had > 0 || len(s.tailSaver.Moved) > 0) {
+		found, err := s.placeTail(ctx)
+		if err != nil {
+			return err
+		}
+		if own := s.tailSaver.Spine; len(s.tailSaver.Moved) > 0 || found.offsets[own] < saved[own] {
+			s.tailStart, read = found, 0
+		}
 	}
-	found, err := s.placeTail(ctx)
-	if own := s.tailSaver.Spine; err == nil && (len(s.tailSaver.Moved) > 0 || found.offsets[own] < saved[own]) {
-		s.tailStart = found
-	}
-	return err
+	s.versions.own.upTo(read)
+	return nil
 }
 
 func (s *session) writtenUpTo() change.Seq {
@@ -88,15 +94,22 @@ func (s *session) advance() {
 		return
 	}
 	if s.candidate.offsets != nil {
-		if !s.versions.settled(s.candidate.written) {
-			return
+		queue := s.versions.clashes.queue
+		if s.candidate.epoch == 0 {
+			if !s.versions.settled(s.candidate.written) {
+				return
+			}
+			s.candidate.epoch = queue.mark()
+		}
+		if !queue.passed(s.candidate.epoch) {
+			return // what isn't recorded must be found again
 		}
 		s.settled = s.candidate
 	}
 	s.candidate = s.done
 }
 
-// settledNow notes that all that was written is settled.
+// settledNow notes that all that was written is settled, and recorded.
 func (s *session) settledNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +129,11 @@ func (s *session) finish(ctx context.Context) error {
 	if s.versions != nil && s.relearning() {
 		return nil // what is known of rows may be older than what they have
 	}
-	if err := s.settleAll(ctx); err != nil {
+	err := s.settleAll(ctx)
+	if err == nil {
+		err = s.recordAll(ctx)
+	}
+	if err != nil {
 		s.st.cfg.Log.Info("the last transactions are not known to have come by", "error", err)
 		return nil
 	}
@@ -138,7 +155,7 @@ func (s *session) saveSettled(ctx context.Context) error {
 	}
 	if mark, ok := s.tail.before(now.local); ok {
 		// Without its own Kafka a region goes on applying what others publish.
-		err := s.tailSaver.Save(ctx, mark.offsets, "tail")
+		err := s.tailSaver.Save(ctx, mark.offsets, fmt.Sprintf(tailNote, mark.local))
 		if reset := new(spine.ResetError); errors.As(err, &reset) {
 			return err
 		}

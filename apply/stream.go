@@ -22,6 +22,7 @@ import (
 
 	"duplex/change"
 	"duplex/config"
+	"duplex/conflicts"
 	"duplex/supervise"
 	"duplex/tasks"
 	"duplex/topics"
@@ -56,11 +57,10 @@ type Stream struct {
 	transactions atomic.Int64
 	batches      atomic.Int64
 	retries      atomic.Int64
-	unlearnt     bool         // the next session can't read what was applied again for its versions
-	told         sync.Map     // topics of which untracked was logged
-	localWon     atomic.Int64 // rows that both regions had written, by whose write stays
-	remoteWon    atomic.Int64
+	unlearnt     bool     // the next session can't read what was applied again for its versions
+	told         sync.Map // topics of which untracked was logged
 	yielded      atomic.Int64
+	tally        tally // of conflicts
 	repaired     atomic.Int64
 	ahead        atomic.Int64 // nanoseconds that the newest transaction is dated ahead of now
 	echoes       atomic.Int64 // changes of other origins left out
@@ -193,11 +193,14 @@ type Status struct {
 	Retries      int64 `json:"retries"`
 	Echoes       int64 `json:"echoes_filtered"`
 	// LocalWon and RemoteWon count rows that both regions had written without
-	// knowing of each other, by whose write stays; Repaired those put back after an
+	// knowing of each other, by whose write stays, when that is recorded in
+	// duplex.conflicts; Repaired those put back after an
 	// older write had come over them.
 	LocalWon  int64 `json:"conflicts_local_won"`
 	RemoteWon int64 `json:"conflicts_remote_won"`
 	Repaired  int64 `json:"conflicts_repaired"`
+	// Conflicts counts the same rows by table and rule.
+	Conflicts []Conflicts `json:"conflicts,omitempty"`
 	// Yielded counts rows that were deleted since another region gave their unique
 	// value to a newer one.
 	Yielded int64 `json:"conflicts_yielded"`
@@ -227,7 +230,7 @@ func (st *Stream) Status() Status {
 		Status: st.service.Status(), Task: st.cfg.Spec.Task, Source: st.cfg.Source, Target: st.cfg.Process.Region,
 		Ordering: st.cfg.Spec.Apply.Ordering, Seq: st.seq, HLC: st.hlc,
 		Rows: st.rows.Load(), Transactions: st.transactions.Load(), Batches: st.batches.Load(),
-		Retries: st.retries.Load(), Echoes: st.echoes.Load(), LocalWon: st.localWon.Load(), RemoteWon: st.remoteWon.Load(), Repaired: st.repaired.Load(), Yielded: st.yielded.Load(), ClockAheadMillis: millis(time.Duration(st.ahead.Load())),
+		Retries: st.retries.Load(), Echoes: st.echoes.Load(), LocalWon: st.tally.won(conflicts.Local), RemoteWon: st.tally.won(conflicts.Remote), Conflicts: st.tally.list(), Repaired: st.repaired.Load(), Yielded: st.yielded.Load(), ClockAheadMillis: millis(time.Duration(st.ahead.Load())),
 		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
 		QueueBytes: st.queued.Load(), Partitions: st.partitions.Load(),
 	}

@@ -171,6 +171,9 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 		if err := t.assemble(ctx); err != nil {
 			return err
 		}
+		if err := t.v.handOn(ctx); err != nil {
+			return err
+		}
 		t.in.Resume()
 		if time.Since(marked) > markEvery {
 			t.mark()
@@ -342,7 +345,7 @@ func (t *tail) tell(n noted, s *change.Stamp) error {
 	if s.Origin == t.v.region {
 		return t.v.local(n.table, n.key, *s, n.at, n.offset)
 	}
-	return t.v.echo(n.table, n.key, s.Seq, s.HLC)
+	return t.v.echo(n, s)
 }
 
 // tellVague tells of the changes of a transaction whose keys differ in bytes and may

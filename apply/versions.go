@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"duplex/change"
 	"duplex/converge"
@@ -25,14 +26,13 @@ import (
 type versions struct {
 	region, source change.Region
 
-	// localWon and remoteWon count rows that both regions had written.
-	localWon, remoteWon *atomic.Int64
 	// repaired counts rows put back.
 	repaired *atomic.Int64
 
 	mu       sync.Mutex
 	index    *converge.Index
 	frontier *converge.Frontier
+	clashes  clashes
 	// tail is the last of the source's transactions of which the tail has
 	// read what became of it here.
 	tail change.Seq
@@ -41,9 +41,15 @@ type versions struct {
 	from change.Seq
 	// again is set while the tail reads what had been applied here before the target
 	// went back.
-	again  bool
-	noting noting
-	bulks  []*bulk
+	again bool
+	// told is the last of the source's transactions of which all that was written is
+	// told, own the last of the region's own that the tail has read.
+	told, own milestone
+	// lax is set once the tail has waited for told in vain: what it reads is of a numbering
+	// that is no more, as after a loss of the source's topics.
+	lax      bool
+	patience time.Duration // left to wait for own
+	bulks    []*bulk
 	// opaque are batches of which it isn't known which rows they wrote.
 	opaque map[change.Seq]converge.Write
 	places *places
@@ -63,7 +69,7 @@ const versionBytes = 192 << 20
 func newVersions(st *Stream) *versions {
 	region, source := st.cfg.Process.Region, st.cfg.Source
 	return &versions{
-		localWon: &st.localWon, remoteWon: &st.remoteWon, repaired: &st.repaired,
+		repaired: &st.repaired, patience: readPatience, clashes: clashes{held: map[converge.Key][]clash{}, queue: newClashQueue()},
 		region: region, source: source, index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
 		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{},
 		frontier: converge.NewFrontier(region, []change.Region{region, source}),
@@ -167,7 +173,8 @@ func (v *versions) wrote(b *batch) error {
 		v.opaque[b.seq] = v.opaqueWrite(b.seq, b.hlc)
 	}
 	v.decided(b.stamps)
-	v.noting.upTo(b.seq)
+	v.told.upTo(b.seq)
+	v.clashes.release()
 	return nil
 }
 
@@ -203,8 +210,10 @@ func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
 	if err != nil {
 		return err
 	}
+	if known {
+		v.metBy(t, r.id, r.key, k, r.made)
+	}
 	if known && k.Version.Origin == v.region && k.Seq > r.made.seen {
-		v.count(r.lost)
 		v.contest(r.id)
 	}
 	if r.lost {
@@ -230,25 +239,11 @@ func (v *versions) note(id converge.Key, k converge.Known, known bool, m made, b
 	return v.index.Wrote(id, w, converge.Pos(batch))
 }
 
-func (v *versions) count(lost bool) {
-	if lost {
-		v.localWon.Add(1)
-	} else {
-		v.remoteWon.Add(1)
-	}
-}
-
-// noted notes that all that was written up to seq has been told.
-func (v *versions) noted(seq change.Seq) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.noting.upTo(seq)
-}
-
 // decided notes transactions on the source's spine with which this region is done.
 func (v *versions) decided(stamps []change.Stamp) {
 	for _, s := range stamps {
 		v.frontier.Read(v.source, s)
+		v.clashes.localSeen.forget(s.Seen.Of(v.region))
 	}
 }
 
@@ -275,14 +270,17 @@ func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Par
 		return err
 	}
 	if known && k.Version.Origin == v.source && k.Seq > s.Seen.Of(v.source) && k.Seq > 0 {
-		v.count(k.Version.Compare(s.Version()) < 0)
 		v.contest(id)
 	}
-	return v.index.Local(id, converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)})
+	w := converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)}
+	v.clashes.localSeen.note(s.Seq, s.Seen.Of(v.source))
+	v.metLocal(t, id, key, k, w, s)
+	return v.index.Local(id, w)
 }
 
 // echo notes a row of the source's that was written here and that the tail has read.
-func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.HLC) error {
+func (v *versions) echo(n noted, s *change.Stamp) error {
+	t, batch := n.table, s.Seq
 	if !t.tracked {
 		return nil
 	}
@@ -291,7 +289,7 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.
 	if batch <= v.from {
 		return nil
 	}
-	id, err := v.id(t, key)
+	id, err := v.id(t, n.key)
 	if err != nil {
 		return err
 	}
@@ -299,6 +297,12 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.
 		return err
 	}
 	if w, ok := v.opaque[batch]; ok {
+		before, wrote := v.index.Of(id)
+		if wrote && before.Version.Origin == v.region && v.clashes.remoteSeen.unseen(batch, before.Seq) {
+			found := w
+			found.Place = v.places.add(n.at, n.offset) // what a foreign key made of it stands here only
+			v.meet(t, id, n.key, before.Write, found)
+		}
 		if err := v.index.Wrote(id, w, converge.Pos(batch)); err != nil {
 			return err
 		}
@@ -307,7 +311,7 @@ func (v *versions) echo(t *boundTable, key []byte, batch change.Seq, hlc change.
 	k, known := v.index.Of(id)
 	switch {
 	case known && v.again:
-		return v.echoAgain(id, batch, hlc)
+		return v.echoAgain(id, batch, s.HLC)
 	case ok && known && k.Digest == d: // or it isn't known yet that it was put back
 	case known && k.Version.Origin == v.source && k.Seq <= batch && k.Digest&1 == 0:
 		d = k.Digest // the batch had it
@@ -322,6 +326,10 @@ func (v *versions) read(s change.Stamp) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.frontier.Read(v.region, s)
+	if s.Origin == v.region {
+		v.own.upTo(s.Seq)
+	}
+	v.clashes.passed(s, v.region, v.source)
 	if s.Origin == v.source {
 		v.tail = max(v.tail, s.Seq)
 		for seq := range v.opaque {

@@ -231,6 +231,7 @@ func (c *clash) settle() {
 		c.t.Error("no row had concurrent writes: there was nothing to resolve")
 	}
 	c.tellCounts()
+	v.checkRecorded(c, concurrent)
 	for _, s := range p.sides() {
 		v.checkPublished(p, s)
 		c.applies[s].Kill()

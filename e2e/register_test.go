@@ -33,6 +33,8 @@ func (w *write) newer(o *write) bool {
 type register struct {
 	newest *write
 	stamps map[change.Region][]change.Stamp // of its writes, in their order
+	// last is, of each transaction that wrote the row, what it left.
+	last map[change.Version]*write
 }
 
 // registers are those of all rows, by table and key. The order in which writes
@@ -43,7 +45,7 @@ type registers map[string]*register
 func (all registers) add(row string, w *write) error {
 	r := all[row]
 	if r == nil {
-		r = &register{stamps: map[change.Region][]change.Stamp{}}
+		r = &register{stamps: map[change.Region][]change.Stamp{}, last: map[change.Version]*write{}}
 		all[row] = r
 	}
 	if n := r.newest; n != nil && n.stamp.Version() == w.stamp.Version() && n.txn != w.txn && n.image.compare(w.image) != "" {
@@ -51,6 +53,9 @@ func (all registers) add(row string, w *write) error {
 	}
 	if r.newest == nil || w.newer(r.newest) {
 		r.newest = w
+	}
+	if last := r.last[w.stamp.Version()]; last == nil || w.order > last.order {
+		r.last[w.stamp.Version()] = w
 	}
 	made := r.stamps[w.stamp.Origin]
 	if last := len(made) - 1; last >= 0 && made[last].Seq >= w.stamp.Seq {

@@ -68,6 +68,29 @@ var ownTables = []ownTable{
 			" db VARBINARY(256) NOT NULL, tbl VARBINARY(256) NOT NULL, topic VARCHAR(249) NOT NULL, key_schema INT NOT NULL, value_schema INT NOT NULL, row_key BLOB NOT NULL," +
 			" PRIMARY KEY (id)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
 	},
+	{
+		// The record of conflicts: of two regions' writes of one row, which stayed
+		// and which was lost. An image is NULL if there is none, and if it isn't known,
+		// for a reason that is in missing.
+		name: "conflicts",
+		columns: []string{"task", "id", "found", "db", "tbl", "row_key", "rule", "won",
+			"winner_origin", "winner_seq", "winner_hlc", "winner_op", "winner_schema_id", "winner_image", "winner_missing",
+			"loser_origin", "loser_seq", "loser_hlc", "loser_op", "loser_schema_id", "loser_image", "loser_missing", "undone"},
+		create: "CREATE TABLE IF NOT EXISTS duplex.conflicts (task VARCHAR(64) NOT NULL, id CHAR(32) NOT NULL, found DATETIME(6) NOT NULL," +
+			" db VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, tbl VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL," +
+			" row_key LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, rule VARCHAR(32) NOT NULL, won VARCHAR(8) NOT NULL," +
+			writeColumns("winner_") + writeColumns("loser_") +
+			" undone DATETIME(6) NULL, PRIMARY KEY (task, id), KEY by_time (task, found)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
+	},
+}
+
+func writeColumns(of string) string {
+	text := ""
+	for _, c := range []string{"origin VARCHAR(32) NOT NULL", "seq BIGINT NOT NULL", "hlc BIGINT NOT NULL", "op VARCHAR(8) NOT NULL", "schema_id INT NOT NULL",
+		"image LONGBLOB NULL", "missing VARCHAR(1000) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"} {
+		text += " " + of + c + ","
+	}
+	return text
 }
 
 // SchemaStatements returns the statements that make schema duplex, for an

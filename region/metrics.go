@@ -1,6 +1,10 @@
 package region
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"duplex/conflicts"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // The metrics. They are read off the status when Prometheus asks, so that the
 // two can't disagree.
@@ -25,6 +29,7 @@ var (
 	applyLag          = desc("apply_lag_seconds", "time from commit in the source to visible in the target", append(applyLabels, "quantile")...)
 	applyConflicts    = desc("apply_conflicts_total", "rows that both regions had written without knowing of each other, by whose write stays", append(applyLabels, "winner")...)
 	applyYielded      = desc("apply_yielded_rows_total", "rows deleted since another region gave their unique value to a newer row", applyLabels...)
+	applyRecorded     = desc("apply_conflicts_recorded_total", "conflicts recorded in duplex.conflicts, by table, rule and whose write stays; table * is all beyond the first hundred", append(applyLabels, "table", "rule", "winner")...)
 	applyRepaired     = desc("apply_repaired_rows_total", "rows put back after an older write had come over a newer one", applyLabels...)
 	applyAhead        = desc("apply_clock_ahead_seconds", "how far the source's newest transaction was dated ahead of the clock here when it came: near 0 or negative if both clocks are right", applyLabels...)
 	applySeq          = desc("apply_seq", "number of the source's last transaction applied", applyLabels...)
@@ -72,6 +77,13 @@ func (r *Region) Collect(ch chan<- prometheus.Metric) {
 		put(applyConflicts, counter, float64(a.LocalWon), task, source, target, target)
 		put(applyConflicts, counter, float64(a.RemoteWon), task, source, target, source)
 		put(applyYielded, counter, float64(a.Yielded), task, source, target)
+		for _, c := range a.Conflicts {
+			winner := source
+			if c.Won == conflicts.Local {
+				winner = target
+			}
+			put(applyRecorded, counter, float64(c.Count), task, source, target, c.Table, c.Rule, winner)
+		}
 		put(applyRepaired, counter, float64(a.Repaired), task, source, target)
 		put(applyAhead, gauge, a.ClockAheadMillis/1000, task, source, target)
 		put(applySeq, gauge, float64(a.Seq), task, source, target)

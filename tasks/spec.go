@@ -69,6 +69,8 @@ type Conflicts struct {
 	// MaxClockSkew is how far ahead of a region's clock another one's may be.
 	// What is dated further ahead waits.
 	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
+	// Retention is how long a conflict stays in duplex.conflicts, 0: for ever.
+	Retention time.Duration `yaml:"retention"`
 	// Tables holds rules for single tables, by db.table; a dot or backslash in
 	// a name is written with a backslash before it, as in a pattern.
 	Tables map[string]Rule `yaml:"tables"`
@@ -104,7 +106,7 @@ func defaults() Spec {
 	return Spec{
 		InitialCopy: InitialCopy{From: NoCopy, Existing: ExistingKeep, Threads: 8, BatchRows: 1000},
 		Apply:       Apply{Ordering: OrderingTransaction, Threads: 8, BatchRows: 2000, BatchBytes: 8 * config.MiB, BatchWait: 500 * time.Millisecond},
-		Conflicts:   Conflicts{Policy: LastWriteWins, MaxClockSkew: 10 * time.Second},
+		Conflicts:   Conflicts{Policy: LastWriteWins, MaxClockSkew: 10 * time.Second, Retention: 168 * time.Hour},
 		DDL:         DDLStop,
 	}
 }
@@ -207,6 +209,9 @@ func (c Conflicts) validate() error {
 	problems := []error{
 		checkPolicy("conflicts.policy", c.Policy),
 		config.CheckRange("conflicts.max_clock_skew", c.MaxClockSkew, 100*time.Millisecond, 10*365*24*time.Hour),
+	}
+	if c.Retention != 0 {
+		problems = append(problems, config.CheckRange("conflicts.retention", c.Retention, time.Minute, 10*365*24*time.Hour))
 	}
 	for name, rule := range c.Tables {
 		setting := fmt.Sprintf("conflicts.tables.%q", name)

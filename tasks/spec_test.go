@@ -81,6 +81,7 @@ func TestRefusals(t *testing.T) {
 		{"policy", "conflicts: {policy: last-writer-wins}", "conflicts.policy", "did you mean last-write-wins?"},
 		{"table rule", "conflicts: {tables: {'shop.*': {delta: [n]}}}", `conflicts.tables."shop.*"`, "one table"},
 		{"table policy", "conflicts: {tables: {'shop.a': {policy: x}}}", `conflicts.tables."shop.a".policy`, "known here"},
+		{"retention", "conflicts: {retention: 1s}", "conflicts.retention", "1m0s to"},
 		{"ddl", "ddl: replicat", "ddl", "did you mean replicate?"},
 		{"typo", "aply: {threads: 8}", "aply", "did you mean apply?"},
 		{"typo inside", "apply: {bacth_rows: 8}", "apply.bacth_rows", "did you mean batch_rows?"},

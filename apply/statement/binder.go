@@ -30,6 +30,17 @@ const (
 	MariaDB
 )
 
+// DialectOf returns what a server of that flavour and version understands.
+func DialectOf(flavor string, major, minor, patch int) Dialect {
+	switch {
+	case flavor == "mariadb":
+		return MariaDB
+	case major < 8, major == 8 && minor == 0 && patch < 19:
+		return MySQLBefore8019
+	}
+	return MySQL
+}
+
 // Binder appends statements for one table, from rows of one writer's schema.
 // It is never changed after Compile: many may use it at once.
 type Binder struct {

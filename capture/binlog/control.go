@@ -10,7 +10,10 @@ import (
 
 const controlSchema = "duplex"
 
-// isControl reports whether the table is one of schema duplex, whose rows are
+// recordTable is the one table of it whose rows are wide, and tell capture nothing.
+const recordTable = "conflicts"
+
+// isControl reports whether the table is one of schema duplex whose rows are
 // decoded whole.
 func (h *handler) isControl(table uint64) bool {
 	version, ok := h.tables[table]

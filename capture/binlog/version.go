@@ -15,7 +15,7 @@ type TableVersion struct {
 	Table    *schemas.Table
 	Decoder  *RowDecoder
 	Captured bool
-	control  bool // it is one of schema duplex
+	control  bool // it is one of schema duplex whose rows tell something
 	// err tells why rows of this version can't be decoded. It is returned
 	// only when rows come: a table nobody writes stops nobody.
 	err error
@@ -34,8 +34,9 @@ func (v *TableVersion) same(other *TableVersion) bool {
 
 func newTableVersion(cfg Config, ev *replication.TableMapEvent) *TableVersion {
 	db, name := string(ev.Schema), string(ev.Table)
-	v := &TableVersion{control: db == controlSchema}
-	v.Captured = !v.control && cfg.Captured(db, name) && !isSequence(ev)
+	own := db == controlSchema
+	v := &TableVersion{control: own && name != recordTable}
+	v.Captured = !own && cfg.Captured(db, name) && !isSequence(ev)
 	if !v.Captured {
 		return v
 	}

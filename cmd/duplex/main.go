@@ -28,15 +28,16 @@ const (
 type commands struct {
 	JSON bool `help:"Write JSON: logs of run, capture and apply, results of the others." name:"json"`
 
-	Run     runCommand     `cmd:"" help:"Capture and apply of one region in one process."`
-	Capture captureCommand `cmd:"" help:"Only the capture of a region."`
-	Apply   applyCommand   `cmd:"" help:"Only the apply of a region."`
-	Check   checkCommand   `cmd:"" help:"Check every precondition of both sides; print the statement that mends each."`
-	Status  statusCommand  `cmd:"" help:"Show each stream: state, lag, rows, position, what stopped it and how to go on."`
-	Resume  resumeCommand  `cmd:"" help:"Have services that have stopped go on, once their cause is mended."`
-	Replay  replayCommand  `cmd:"" help:"Have apply read transactions of another region again."`
-	Demo    demoCommand    `cmd:"" help:"Two regions, both writing, kept equal, shown live."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Run       runCommand       `cmd:"" help:"Capture and apply of one region in one process."`
+	Capture   captureCommand   `cmd:"" help:"Only the capture of a region."`
+	Apply     applyCommand     `cmd:"" help:"Only the apply of a region."`
+	Check     checkCommand     `cmd:"" help:"Check every precondition of both sides; print the statement that mends each."`
+	Status    statusCommand    `cmd:"" help:"Show each stream: state, lag, rows, position, what stopped it and how to go on."`
+	Resume    resumeCommand    `cmd:"" help:"Have services that have stopped go on, once their cause is mended."`
+	Replay    replayCommand    `cmd:"" help:"Have apply read transactions of another region again."`
+	Conflicts conflictsCommand `cmd:"" help:"List, show and undo conflicts: two regions' writes of one row, of which one was lost."`
+	Demo      demoCommand      `cmd:"" help:"Two regions, both writing, kept equal, shown live."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // environment is what every subcommand gets.
