@@ -19,6 +19,7 @@ var allowed = map[string][]string{
 	"change":          {},
 	"converge":        {"change"},
 	"queue":           {},
+	"spill":           {},
 	"supervise":       {},
 	"console":         {},
 	"config":          {"change"},
@@ -33,7 +34,7 @@ var allowed = map[string][]string{
 	"apply/statement": {"schemas"},
 	"spine":           {"change", "config", "internal/failpoint", "schemas", "supervise", "topics"},
 	"conflicts":       {"apply/statement", "change", "config", "mysql", "schemas"},
-	"apply":           {"apply/statement", "change", "config", "conflicts", "converge", "internal/clock", "internal/failpoint", "mysql", "schemas", "spine", "supervise", "tasks", "topics"},
+	"apply":           {"apply/statement", "change", "config", "conflicts", "converge", "internal/clock", "internal/failpoint", "mysql", "schemas", "spill", "spine", "supervise", "tasks", "topics"},
 	"feed":            {"change", "config", "schemas", "spine", "supervise", "tasks", "topics"},
 	"region":          {"apply", "capture", "change", "config", "conflicts", "console", "embedded", "supervise", "tasks"},
 }

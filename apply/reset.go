@@ -225,13 +225,6 @@ func (v *versions) begin() {
 	v.told.upTo(v.from)
 }
 
-// isFull reports whether there is hardly room for the version of another row.
-func (v *versions) isFull() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.index.Bytes() > versionBytes/10*9
-}
-
 // unsettled finds where what is applied and not settled begins, to be read for its
 // versions. If that can't be, it is where the rest begins.
 func (p *placing) unsettled(ctx context.Context, settled change.Seq) (change.Seq, map[spine.Partition]spine.Cut, error) {
@@ -345,7 +338,7 @@ func (s *session) awaitTail(ctx, work context.Context) error {
 			return context.Cause(work)
 		case <-look.C:
 			if s.versions.isFull() {
-				s.st.cfg.Log.Warn("more was written here than there is memory for: applying at once, and putting back what that overwrites")
+				s.st.cfg.Log.Warn("more was written here than there is room for: applying at once, and putting back what that overwrites")
 				return nil
 			}
 		}

@@ -247,7 +247,7 @@ func (r *room) decide(loses func(*claim) bool) (yields []yield, again bool, err 
 			case v.index.Suspect(h.id):
 				stale[h.id] = true
 			case r.arriving && !v.mayClash(h.id, c):
-				return nil, false, errVain
+				return nil, false, cmp.Or(v.index.Err(), errVain)
 			}
 		}
 	}
@@ -261,7 +261,7 @@ func (r *room) decide(loses func(*claim) bool) (yields []yield, again bool, err 
 	}
 	// The newest first: the stamp of the transaction must be greater than all of them.
 	slices.SortStableFunc(yields, func(a, b yield) int { return b.version.Compare(a.version) })
-	return yields, false, nil
+	return yields, false, v.index.Err()
 }
 
 // mayClash reports whether two regions can have given one value to a row that comes in
@@ -300,7 +300,7 @@ func (r *room) unpack() error {
 			}
 		}
 	}
-	return nil
+	return r.s.versions.index.Err()
 }
 
 // settle finds who yields to a claim, or that it does itself.

@@ -92,6 +92,7 @@ func (st *Stream) session(ctx context.Context) error {
 		run = st.runShare
 	}
 	final, carefully := verdict(run(ctx))
+	final = withRoom(final)
 	st.careful = carefully
 	var gap *unlearntError
 	st.unlearnt = errors.As(final, &gap)
@@ -185,7 +186,12 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 		client.Close()
 		return func() {}, err
 	}
-	fail := func(err error) (func(), error) { client.Close(); own.Close(); return func() {}, err }
+	fail := func(err error) (func(), error) {
+		client.Close()
+		own.Close()
+		s.versions.close()
+		return func() {}, err
+	}
 	if err := s.resume(ctx, applied.Seq); err != nil {
 		return fail(err)
 	}
@@ -205,6 +211,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 		}
 		client.Close()
 		own.Close()
+		s.versions.close()
 	}, nil
 }
 

@@ -32,6 +32,9 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 		return client, nil
 	}
 	s.versions = newVersions(s.st)
+	if err := s.versions.spillTo(cfg.Conflicts); err != nil {
+		s.st.cfg.Log.Warn("what is to be known of rows that several regions write has no place but memory, and apply will wait when that is full", "error", err)
+	}
 	s.pool.versions, s.pool.crowded = s.versions, s.crowded
 	s.recorder = s.newRecorder()
 	s.asm.Passed = s.noteEnd

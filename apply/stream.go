@@ -65,6 +65,7 @@ type Stream struct {
 	ahead        atomic.Int64 // nanoseconds that the newest transaction is dated ahead of now
 	echoes       atomic.Int64 // changes of other origins left out
 	queued       atomic.Int64 // bytes fetched and not yet assembled
+	remembered   remembered
 	partitions   atomic.Int64 // with ordering key: those that this process has
 
 	mu  sync.Mutex
@@ -204,6 +205,12 @@ type Status struct {
 	// Yielded counts rows that were deleted since another region gave their unique
 	// value to a newer one.
 	Yielded int64 `json:"conflicts_yielded"`
+	// VersionBytes is the memory that the versions of rows take, of which it isn't
+	// sure yet that no older write of another region is to come; SpilledVersions and
+	// SpilledBytes tell what of them is on disk.
+	VersionBytes    int64 `json:"version_bytes"`
+	SpilledVersions int64 `json:"spilled_versions"`
+	SpilledBytes    int64 `json:"spilled_bytes"`
 	// ClockAheadMillis is how far the newest transaction was dated ahead of the
 	// clock here when it came; negative if it was dated before.
 	ClockAheadMillis float64 `json:"clock_ahead_ms"`
@@ -232,6 +239,7 @@ func (st *Stream) Status() Status {
 		Rows: st.rows.Load(), Transactions: st.transactions.Load(), Batches: st.batches.Load(),
 		Retries: st.retries.Load(), Echoes: st.echoes.Load(), LocalWon: st.tally.won(conflicts.Local), RemoteWon: st.tally.won(conflicts.Remote), Conflicts: st.tally.list(), Repaired: st.repaired.Load(), Yielded: st.yielded.Load(), ClockAheadMillis: millis(time.Duration(st.ahead.Load())),
 		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
+		VersionBytes: st.remembered.memory.Load(), SpilledVersions: st.remembered.spilled.Load(), SpilledBytes: st.remembered.disk.Load(),
 		QueueBytes: st.queued.Load(), Partitions: st.partitions.Load(),
 	}
 	s.Skipped = slices.Clone(st.skipped)

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"duplex/change"
+	"duplex/config"
 	"duplex/converge"
+	"duplex/spill"
 	"duplex/spine"
 
 	"github.com/cespare/xxhash/v2"
@@ -28,6 +30,10 @@ type versions struct {
 
 	// repaired counts rows put back.
 	repaired *atomic.Int64
+
+	limits     config.Conflicts
+	file       *spill.File // nil if there is none
+	remembered *remembered
 
 	mu       sync.Mutex
 	index    *converge.Index
@@ -63,14 +69,11 @@ type versions struct {
 	yieldedRows map[converge.Key]yieldedRow
 }
 
-// versionBytes bounds the index.
-const versionBytes = 192 << 20
-
 func newVersions(st *Stream) *versions {
-	region, source := st.cfg.Process.Region, st.cfg.Source
+	region, source, limits := st.cfg.Process.Region, st.cfg.Source, st.cfg.Process.Conflicts
 	return &versions{
 		repaired: &st.repaired, patience: readPatience, clashes: clashes{held: map[converge.Key][]clash{}, queue: newClashQueue()},
-		region: region, source: source, index: converge.NewIndex(versionBytes, 0), opaque: map[change.Seq]converge.Write{},
+		region: region, source: source, index: converge.NewIndex(int64(limits.Memory), 0), limits: limits, remembered: &st.remembered, opaque: map[change.Seq]converge.Write{},
 		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{},
 		frontier: converge.NewFrontier(region, []change.Region{region, source}),
 	}
@@ -152,7 +155,7 @@ func (v *versions) of(id converge.Key) (k converge.Known, known bool, err error)
 		return k, false, err
 	}
 	k, known = v.index.Of(id)
-	return k, known, nil
+	return k, known, v.index.Err()
 }
 
 // wrote notes a batch that is committed. Its transactions are decided then.
@@ -175,6 +178,7 @@ func (v *versions) wrote(b *batch) error {
 	v.decided(b.stamps)
 	v.told.upTo(b.seq)
 	v.clashes.release()
+	v.measure()
 	return nil
 }
 
@@ -354,6 +358,7 @@ func (v *versions) sweep() {
 	stable := v.frontier.Stable()
 	v.index.Sweep(stable, converge.Pos(v.tail))
 	v.dropBulks(stable)
+	v.measure()
 }
 
 // suspects returns the rows that seem to have an older image than the newest
@@ -378,5 +383,5 @@ func (v *versions) behind(seq change.Seq) bool {
 func (v *versions) settled(seq change.Seq) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.tail >= seq && len(v.index.Suspects(converge.Pos(seq))) == 0
+	return v.tail >= seq && v.index.Err() == nil && len(v.index.Suspects(converge.Pos(seq))) == 0
 }

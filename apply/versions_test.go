@@ -20,7 +20,7 @@ type known struct {
 }
 
 func newKnown(t testing.TB) *known {
-	st := &Stream{cfg: Config{Process: &config.Process{Region: "east"}, Source: "west"}}
+	st := &Stream{cfg: Config{Process: &config.Process{Region: "east", Conflicts: config.DefaultConflicts()}, Source: "west"}}
 	table := bound(t, "a")
 	table.tracked = table.binder.Identity()
 	return &known{newVersions(st), t, table, schemas.AppendBytes(nil, []byte("k"))}

@@ -36,6 +36,21 @@ type Process struct {
 	Listen string `yaml:"listen"`
 	// Heartbeat is how often capture publishes a sign of life, 0: never.
 	Heartbeat time.Duration `yaml:"heartbeat"`
+	Conflicts Conflicts     `yaml:"conflicts"`
+}
+
+// Conflicts bounds what apply remembers of rows that several regions may write, for each
+// stream.
+type Conflicts struct {
+	Memory Size `yaml:"memory"`
+	// SpillDir is the folder of a file, without a name, for what is more.
+	SpillDir   string `yaml:"spill_dir"`
+	SpillLimit Size   `yaml:"spill_limit"` // of that file
+}
+
+// DefaultConflicts returns what the file needn't say.
+func DefaultConflicts() Conflicts {
+	return Conflicts{Memory: 192 * MiB, SpillDir: os.TempDir(), SpillLimit: 16 * GiB}
 }
 
 // The engines.
@@ -153,6 +168,10 @@ func (p *Process) setDefaults(doc *document) {
 	preset(doc, "listen", &p.Listen, DefaultListen)
 	preset(doc, "mysql.tls", &p.MySQL.TLS.Mode, TLSVerifyFull)
 	preset(doc, "mysql.server_id", &p.MySQL.ServerID, serverID(p.Region))
+	conflicts := DefaultConflicts()
+	preset(doc, "conflicts.memory", &p.Conflicts.Memory, conflicts.Memory)
+	preset(doc, "conflicts.spill_dir", &p.Conflicts.SpillDir, conflicts.SpillDir)
+	preset(doc, "conflicts.spill_limit", &p.Conflicts.SpillLimit, conflicts.SpillLimit)
 	p.Kafka.setDefaults(doc, "kafka")
 	if data := filepath.Join("duplex-data", string(p.Region)); p.Region != "" {
 		if p.Kafka.IsEmbedded() {
@@ -208,6 +227,7 @@ func (p *Process) anchorPaths(folder string) {
 	anchorKafka := func(k *Kafka) { anchor(&k.TLS.CA, &k.TLS.Cert, &k.TLS.Key, &k.Embedded.Dir) }
 	anchorRegistry := func(r *Registry) { anchor(&r.CA, &r.Cert, &r.Key, &r.Embedded.Dir) }
 
+	anchor(&p.Conflicts.SpillDir)
 	anchor(&p.MySQL.TLS.CA, &p.MySQL.TLS.Cert, &p.MySQL.TLS.Key)
 	anchorKafka(&p.Kafka)
 	anchorRegistry(&p.Registry)

@@ -29,6 +29,9 @@ func TestDefaults(t *testing.T) {
 	if k.ReplicationFactor != 3 || k.Partitions != 4 || k.Retention != 168*time.Hour || k.TLS.Mode != TLSOff || k.IsEmbedded() {
 		t.Errorf("kafka %+v", k)
 	}
+	if c := p.Conflicts; c != (Conflicts{192 * MiB, os.TempDir(), 16 * GiB}) {
+		t.Errorf("conflicts %+v", c)
+	}
 	west, err := Parse("west.yaml", []byte(strings.Replace(minimal, "east", "west", 1)))
 	if err != nil {
 		t.Fatal(err)
@@ -115,8 +118,11 @@ func TestRefusals(t *testing.T) {
 		{"own peer", file("e", mysql, kafka, registry, `peers: {e: {kafka: {brokers: ["b:1"]}, registry: {url: "http://r"}}}`), "peers.e", "itself"},
 		{"embedded peer", file("e", mysql, kafka, registry, `peers: {w: {kafka: {brokers: [embedded]}, registry: {url: "http://r"}}}`), "peers.w", "can't be embedded"},
 		{"peer zero", file("e", mysql, kafka, registry, `peers: {w: {kafka: {brokers: ["b:1"], partitions: 0}, registry: {url: "http://r"}}}`), "peers.w.kafka.partitions", "1 to 1024"},
+		{"versions", file("e", mysql, kafka, registry, "conflicts: {memory: 1KiB}"), "conflicts.memory", "1MiB to 1024GiB"},
+		{"versions on disk", file("e", mysql, kafka, registry, "conflicts: {spill_limit: 0}"), "conflicts.spill_limit", "1MiB to 65536GiB"},
+		{"versions nowhere", file("e", mysql, kafka, registry, "conflicts: {spill_dir: ''}"), "conflicts.spill_dir", "leave the line out"},
 		{"unknown", file("e", mysql, `{brokers: ["b:1"], replicaton_factor: 3}`, registry, ""), "kafka.replicaton_factor", "did you mean replication_factor?"},
-		{"unknown far", file("e", mysql, kafka, registry, "colour: red"), "colour", "known here are engine, heartbeat, kafka, listen"},
+		{"unknown far", file("e", mysql, kafka, registry, "colour: red"), "colour", "known here are conflicts, engine, heartbeat, kafka, listen"},
 		{"repeated", file("e", mysql, kafka, registry, "region: e"), "", "already defined"},
 		{"null", file("e", mysql, kafka, registry, "listen:"), "listen", "no value"},
 		{"number as text", file("e", `{address: "a:1", user: u, password: 0123}`, kafka, registry, ""), "mysql.password", "quotes"},

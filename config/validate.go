@@ -48,6 +48,7 @@ func (p *Process) Validate() error {
 		CheckChoice("engine", p.Engine, EngineMySQL, EngineMariaDB),
 		checkAddress("listen", p.Listen),
 		checkHeartbeat(p.Heartbeat),
+		p.Conflicts.validate(),
 		p.MySQL.validate(),
 		p.Kafka.validate("kafka"),
 		p.Registry.validate("registry"),
@@ -65,6 +66,14 @@ func checkHeartbeat(every time.Duration) error {
 		return nil
 	}
 	return CheckRange("heartbeat", every, time.Second, 24*time.Hour)
+}
+
+func (c Conflicts) validate() error {
+	return errors.Join(
+		CheckRange("conflicts.memory", c.Memory, MiB, 1024*GiB),
+		required("conflicts.spill_dir", c.SpillDir, "name a folder, or leave the line out for the system's own"),
+		CheckRange("conflicts.spill_limit", c.SpillLimit, MiB, 65536*GiB),
+	)
 }
 
 func (m MySQL) validate() error {

@@ -71,7 +71,10 @@ func (x *Index) Decide(key Key, c Change, current Digest, tailed bool) Verdict {
 // having read all that was in the binlog then, must be given the image of its
 // newest version again: then Repaired is to be called. Otherwise it is no longer suspect.
 func (x *Index) Audit(key Key, current Digest) (newest Write, restore bool) {
-	e := x.find(key)
+	e, _ := x.fetch(key)
+	if e == nil {
+		return newest, false // Err tells
+	}
 	if e.digest == current {
 		e.flags &^= suspect
 	}

@@ -6,8 +6,9 @@ import (
 	"duplex/change"
 )
 
-// Index knows the newest version of each row written lately. What it holds is
-// bounded in bytes and counted exactly. It isn't safe for concurrent use.
+// Index knows the newest version of each row written lately. What it holds in memory is
+// bounded in bytes and counted exactly; what is more goes to a Space, if it has one
+// (SpillTo). It isn't safe for concurrent use.
 //
 // Whoever writes rows must see to it that of two writers of one row the second
 // decides only when the first has told what it Wrote or Marked, and that the tail gives
@@ -22,8 +23,11 @@ type Index struct {
 	// forget is the HLC up to which this round of sweeping forgets, next what the
 	// round after may.
 	forget, next change.HLC
-	// suspects are the keys of those entries that are marked so.
+	// suspects are the keys of those entries that are marked so. These stay in memory.
 	suspects []Key
+	disk     *disk // nil without a Space
+	err      error
+	order    []*entry
 }
 
 // Known is what the index knows of a row.
@@ -38,8 +42,7 @@ type Known struct {
 	At Pos
 }
 
-// FullError says that the index holds as much as it may. The index is of no use
-// after it.
+// FullError says that the index holds as much as it may.
 type FullError struct{ Limit int64 }
 
 func (e *FullError) Error() string {
@@ -70,10 +73,10 @@ func NewIndex(limit int64, forgotten change.HLC) *Index {
 // starts again with it, or a smaller one, finds all that must be known in the topics after it.
 func (x *Index) Forgotten() change.HLC { return x.forget }
 
-// Bytes returns how much the rows take.
+// Bytes returns how much memory the rows take.
 func (x *Index) Bytes() int64 { return x.bytes }
 
-// Len returns of how many rows it knows.
+// Len returns how many rows are in memory.
 func (x *Index) Len() (n int) {
 	for i := range x.shards {
 		n += x.shards[i].n
@@ -85,6 +88,10 @@ func (x *Index) Len() (n int) {
 func (x *Index) Of(key Key) (Known, bool) {
 	if e := x.find(key); e != nil {
 		return x.known(e), true
+	}
+	var e entry
+	if x.spilled(key) && x.onDisk(key, &e) {
+		return x.known(&e), true
 	}
 	return Known{}, false
 }
@@ -112,10 +119,11 @@ func (x *Index) Local(key Key, w Write) error {
 // Echo notes an image that this service had written and the tail has read. A
 // row that isn't known is left so: it is stable, or will be told in Wrote.
 func (x *Index) Echo(key Key, image Digest) error {
-	if e := x.find(key); e != nil {
-		return x.read(e, key, image)
+	e, err := x.fetch(key)
+	if e == nil {
+		return err
 	}
-	return nil
+	return x.read(e, key, image)
 }
 
 // read notes the last image in the binlog. If it isn't that of the newest
@@ -136,13 +144,11 @@ func (x *Index) suspect(e *entry, key Key) error {
 	if e.flags&listed != 0 {
 		return nil
 	}
-	if x.bytes+suspectBytes > x.limit {
-		return &FullError{x.limit}
-	}
 	e.flags |= listed
+	x.shard(key).listed++
 	x.suspects = append(x.suspects, key)
 	x.bytes += suspectBytes
-	return nil
+	return x.room(0)
 }
 
 // suspectBytes is what a suspect takes besides its entry.
@@ -193,9 +199,11 @@ func (x *Index) Cleared(key Key) {
 // row that isn't known and that is old enough to be forgotten is left so: a
 // newer one may have been. The entry is nil then.
 func (x *Index) raise(key Key, w Write) (*entry, error) {
-	e := x.find(key)
+	e, err := x.fetch(key)
+	if err != nil {
+		return nil, err
+	}
 	if e == nil {
-		var err error
 		if w.Version.HLC <= x.forget {
 			return nil, nil
 		}
@@ -213,10 +221,17 @@ func (x *Index) raise(key Key, w Write) (*entry, error) {
 // add adds a row, if there is room.
 func (x *Index) add(key Key) (*entry, error) {
 	s := x.shard(key)
-	before := s.bytes()
-	if more := s.growth(); x.bytes+more > x.limit && more > 0 || s.n == most {
-		return nil, &FullError{x.limit}
+	if s.n == most {
+		if err := x.spill(int(x.part(key))); err != nil {
+			return nil, err
+		}
 	}
+	for more := s.growth(); more > 0 && x.bytes+more > x.limit; more = s.growth() {
+		if err := x.room(more); err != nil {
+			return nil, err
+		}
+	}
+	before := s.bytes()
 	e := s.add(key)
 	x.bytes += s.bytes() - before
 	return e, nil
@@ -232,6 +247,7 @@ func (x *Index) Suspects(tail Pos) (due []Key) {
 		e := x.find(key)
 		if e.flags&suspect == 0 || e.last == e.digest {
 			e.flags &^= suspect | listed
+			x.shard(key).listed--
 			x.bytes -= suspectBytes
 			continue
 		}
@@ -247,8 +263,9 @@ func (x *Index) Suspects(tail Pos) (due []Key) {
 // Repaired notes that a suspect row was written, with its newest version, before
 // the place at in the binlog. It stays suspect until the tail has read that.
 func (x *Index) Repaired(key Key, at Pos) {
-	e := x.find(key)
-	e.at = max(e.at, at)
+	if e, _ := x.fetch(key); e != nil {
+		e.at = max(e.at, at)
+	}
 }
 
 // Sweep forgets rows that need no remembering: their version is stable, the
@@ -256,7 +273,7 @@ func (x *Index) Repaired(key Key, at Pos) {
 // older version: one that must be written again could meet, by a unique value,
 // a row whose newer version is no longer known. It looks at a part of the index at
 // each call, and reports whether that was the last part. What it may forget it learns on
-// the round before.
+// the round before. Neither stable nor tail is ever less than before.
 func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
 	if x.sweep == 0 {
 		x.forget, x.next = x.next, stable
@@ -271,12 +288,18 @@ func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
 		return !settled || e.hlc > int64(x.forget)
 	})
 	x.bytes += s.bytes() - before
+	if x.disk != nil && x.err == nil {
+		x.sweepDisk(tail)
+	}
 	x.sweep = (x.sweep + 1) % len(x.shards)
 	return x.sweep == 0
 }
 
-func (x *Index) shard(key Key) *shard { return &x.shards[key.A>>x.shift] }
-func (x *Index) find(key Key) *entry  { return x.shard(key).find(key) }
+func (x *Index) shard(key Key) *shard { return &x.shards[x.part(key)] }
+func (x *Index) part(key Key) uint64  { return key.A >> x.shift }
+
+// find returns the entry of a row in memory.
+func (x *Index) find(key Key) *entry { return x.shard(key).find(key) }
 
 // intern returns the place of a region in regions. There are few.
 func (x *Index) intern(r change.Region) uint8 {

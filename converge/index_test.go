@@ -18,13 +18,17 @@ func TestIndex(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.SampledFrom([]int64{2400, 6000, 1 << 20, 5 << 20}).Draw(t, "limit")
 		x := NewIndex(limit, 0)
-		model, stable := map[Key]Known{}, change.HLC(0)
+		if rapid.Bool().Draw(t, "spills") {
+			limit = 128 << 10
+			x = spilling(limit)
+		}
+		model, stable, tail := map[Key]Known{}, change.HLC(0), Pos(0)
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			// Their tags are the same, or nearly all, and so may their slots be.
 			key := Key{rapid.Uint64Range(0, 5).Draw(t, "slot")<<60 | rapid.Uint64Range(0, 20).Draw(t, "more"), rapid.Uint64Range(0, 3).Draw(t, "other") << 14}
 			w := Write{change.Version{HLC: change.HLC(rapid.Int64Range(1, 50).Draw(t, "hlc")), Origin: rapid.SampledFrom([]change.Region{"east", "west"}).Draw(t, "origin")},
 				change.Seq(rapid.Int64().Draw(t, "seq")), Digest(rapid.Uint64Range(0, 3).Draw(t, "digest")), Place(rapid.Uint64().Draw(t, "place"))}
-			at := Pos(rapid.Uint64Range(1, 50).Draw(t, "at"))
+			at := tail + Pos(rapid.Uint64Range(0, 5).Draw(t, "at"))
 			k, known := model[key]
 			next := k
 			if !known || k.Version.Compare(w.Version) <= 0 {
@@ -58,8 +62,14 @@ func TestIndex(t *testing.T) {
 			default:
 				next = k
 				stable += change.HLC(rapid.Int64Range(0, 10).Draw(t, "stable"))
-				forgetAll(x, stable, at)
-				forget(t, x, model, stable, at)
+				tail += Pos(rapid.Uint64Range(0, 4).Draw(t, "tail"))
+				if forgetAll(x, stable, tail); x.disk != nil && rapid.Bool().Draw(t, "raised") {
+					// What may be forgotten next is more than what was.
+					stable += 5
+					for !x.Sweep(stable, tail) {
+					}
+				}
+				forget(t, x, model, stable, tail)
 				k, known = model[key]
 				next = k
 			}
@@ -100,13 +110,16 @@ func forget(t *rapid.T, x *Index, model map[Key]Known, stable change.HLC, tail P
 			oldest = min(oldest, k.Version.HLC-1)
 		}
 	}
+	if x.Forgotten() > min(stable, oldest) {
+		t.Fatalf("forgets up to %d, stable being %d, and %d being needed", x.Forgotten(), stable, oldest+1)
+	}
 	for key, k := range model {
 		_, kept := x.Of(key)
 		may := k.Version.HLC <= stable && k.At <= tail
 		if !kept && !may {
 			t.Fatalf("%v was forgotten, stable being %d, the tail at %d", k, stable, tail)
 		}
-		if kept && k.Version.HLC <= min(stable, oldest) && (!k.Read || k.Last == k.Digest) && len(x.suspects) == 0 {
+		if kept && k.Version.HLC <= min(stable, oldest) && (!k.Read || k.Last == k.Digest) && len(x.suspects) == 0 && x.disk == nil {
 			t.Fatalf("%v was kept, stable being %d, the tail at %d", k, stable, tail)
 		}
 		if !kept {
@@ -121,12 +134,24 @@ func compare(t *rapid.T, x *Index, model map[Key]Known) {
 		bytes += x.shards[i].bytes()
 	}
 	bytes += int64(len(x.suspects)) * suspectBytes
-	if bytes != x.Bytes() || x.Len() != len(model) {
+	if x.disk != nil {
+		for _, runs := range x.disk.parts {
+			for _, r := range runs {
+				bytes += r.bytes()
+			}
+		}
+	}
+	if bytes != x.Bytes() || x.disk == nil && x.Len() != len(model) {
 		t.Fatalf("counts %d bytes and has %d; %d rows of %d", x.Bytes(), bytes, x.Len(), len(model))
 	}
 	suspects := map[Key]bool{}
 	for _, key := range x.Suspects(1 << 62) {
 		suspects[key] = true
+	}
+	if x.disk != nil && rapid.Bool().Draw(t, "spill") {
+		if err := x.Spill(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for key, want := range model {
 		got, known := x.Of(key)

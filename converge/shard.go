@@ -12,6 +12,8 @@ type shard struct {
 	slots []uint32 // tag<<16 | 1 + the place of an entry, 0 for none; a power of two
 	pages []*page  // all full but the last
 	n     int      // entries
+	// listed is how many of them are suspects.
+	listed int
 }
 
 // page is as large as a size that Go's allocator gives out.

@@ -30,6 +30,8 @@ var (
 	applyConflicts    = desc("apply_conflicts_total", "rows that both regions had written without knowing of each other, by whose write stays", append(applyLabels, "winner")...)
 	applyYielded      = desc("apply_yielded_rows_total", "rows deleted since another region gave their unique value to a newer row", applyLabels...)
 	applyRecorded     = desc("apply_conflicts_recorded_total", "conflicts recorded in duplex.conflicts, by table, rule and whose write stays; table * is all beyond the first hundred", append(applyLabels, "table", "rule", "winner")...)
+	applyVersions     = desc("apply_version_bytes", "memory taken by the versions of rows written lately, which are needed as long as an older write may come", applyLabels...)
+	applySpilled      = desc("apply_spilled_bytes", "disk space taken by the versions of rows that there was no memory for", applyLabels...)
 	applyRepaired     = desc("apply_repaired_rows_total", "rows put back after an older write had come over a newer one", applyLabels...)
 	applyAhead        = desc("apply_clock_ahead_seconds", "how far the source's newest transaction was dated ahead of the clock here when it came: near 0 or negative if both clocks are right", applyLabels...)
 	applySeq          = desc("apply_seq", "number of the source's last transaction applied", applyLabels...)
@@ -44,6 +46,14 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector. What there is depends on the
 // services that run, so nothing is promised.
 func (r *Region) Describe(chan<- *prometheus.Desc) {}
+
+// VersionBytes returns the memory that the versions of rows take.
+func (r *Region) VersionBytes() (n int64) {
+	for _, stream := range r.streams {
+		n += stream.Status().VersionBytes
+	}
+	return n
+}
 
 // Collect implements prometheus.Collector.
 func (r *Region) Collect(ch chan<- prometheus.Metric) {
@@ -85,6 +95,8 @@ func (r *Region) Collect(ch chan<- prometheus.Metric) {
 			put(applyRecorded, counter, float64(c.Count), task, source, target, c.Table, c.Rule, winner)
 		}
 		put(applyRepaired, counter, float64(a.Repaired), task, source, target)
+		put(applyVersions, gauge, float64(a.VersionBytes), task, source, target)
+		put(applySpilled, gauge, float64(a.SpilledBytes), task, source, target)
 		put(applyAhead, gauge, a.ClockAheadMillis/1000, task, source, target)
 		put(applySeq, gauge, float64(a.Seq), task, source, target)
 		put(applyPartitions, gauge, float64(a.Partitions), task, source, target)

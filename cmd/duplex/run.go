@@ -64,7 +64,6 @@ func (f *serviceFlags) serve(env *environment, services region.Services, accept 
 	if err != nil {
 		return err
 	}
-	limitMemory()
 	log := env.logger()
 	r, err := region.Start(env.ctx, region.Config{
 		Process: process, Tasks: specs, Services: services, AcceptDDL: accept, Version: version(), Log: log,
@@ -75,6 +74,7 @@ func (f *serviceFlags) serve(env *environment, services region.Services, accept 
 	}
 	err = refuseUnfit(env, r.Process(), specs)
 	if err == nil {
+		limitMemory(env.ctx, r)
 		err = r.Run(env.ctx)
 	}
 	return errors.Join(err, r.Close())
@@ -90,13 +90,29 @@ const memoryLimit = 224 << 20
 // capture's CPU.
 const garbagePercent = 200
 
-// limitMemory sets both, unless the operator did by GOMEMLIMIT and GOGC.
-func limitMemory() {
+// limitMemory sets both, unless the operator did by GOMEMLIMIT and GOGC. What apply
+// remembers of rows comes on top as it grows: it isn't garbage.
+func limitMemory(ctx context.Context, r *region.Region) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+		go func() {
+			look := time.NewTicker(time.Second)
+			defer look.Stop()
+			for limit := int64(memoryLimit); ; {
+				select {
+				case <-ctx.Done():
+					return
+				case <-look.C:
+				}
+				if now := memoryLimit + r.VersionBytes(); now != limit {
+					limit = now
+					debug.SetMemoryLimit(limit)
+				}
+			}
+		}()
 	}
 }
 

@@ -31,4 +31,5 @@ func (s *stats) add(o stats) {
 	s.outvoted += o.outvoted
 	s.conflicts += o.conflicts
 	s.reborn += o.reborn
+	s.spilled += o.spilled
 }

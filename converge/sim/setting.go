@@ -15,6 +15,7 @@ type setting struct {
 	evict                bool
 	first                bool // written without a look at the row, as package apply does between two regions
 	careful              bool // every change waits for the tail, and absent rows can be locked
+	spills               bool // what the index knows is put on disk again and again
 	broken               rule
 }
 
@@ -80,5 +81,6 @@ func draw(pick chooser, broken rule) setting {
 	if s.policy == lastWriteWins && (s.regions == 2 || s.unique == 0) && pick.intn(2) == 0 {
 		s.first, s.replay = true, false
 	}
+	s.spills = s.policy == lastWriteWins && pick.intn(4) == 0
 	return s
 }

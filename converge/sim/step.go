@@ -34,7 +34,9 @@ func (w *world) run(before func(*world) bool) {
 			list = may
 		}
 		a := list[w.pick.intn(len(list))]
-		a.do(w, &w.regions[a.region], int(a.arg))
+		r := &w.regions[a.region]
+		a.do(w, r, int(a.arg))
+		w.spill(r)
 	}
 }
 
@@ -67,7 +69,7 @@ func (w *world) possible(must, may []action) ([]action, []action) {
 		if w.crashed < w.crashes && w.written > 0 && w.pick.intn(4) == 0 {
 			may = append(may, action{(*world).crash, r.id, 0})
 		}
-		if w.evict && r.index.Len() > 0 && w.read(r) >= r.reborn {
+		if w.evict && r.knows() > 0 && w.read(r) >= r.reborn {
 			may = append(may, action{(*world).sweep, r.id, 0})
 		}
 	}

@@ -150,7 +150,7 @@ type world struct {
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted, conflicts, reborn int
+	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted, conflicts, reborn, spilled int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.
@@ -188,6 +188,9 @@ func newWorld(s setting, pick chooser) *world {
 func (w *world) empty(r *region, forgotten change.HLC) {
 	if w.policy == lastWriteWins {
 		r.index = converge.NewIndex(indexLimit, forgotten)
+		if w.spills {
+			r.index.SpillTo(space{})
+		}
 		return
 	}
 	r.ranked = converge.NewRanked(indexLimit, forgotten)

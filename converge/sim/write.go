@@ -197,7 +197,7 @@ func (w *world) pos(r *region) converge.Pos { return converge.Pos(w.read(r)) }
 
 // sweep forgets what is stable.
 func (w *world) sweep(r *region, _ int) {
-	before := r.index.Len()
+	before := r.knows()
 	if w.pick.intn(2) == 0 {
 		r.saved = r.forgotten()
 	}
@@ -213,7 +213,7 @@ func (w *world) sweep(r *region, _ int) {
 			r.index.Sweep(stable, tail)
 		}
 	}
-	if n := before - r.index.Len(); n > 0 {
+	if n := before - r.knows(); n > 0 {
 		w.swept += n
 		w.logf("%s forgets %d rows", r.name, n)
 	}
