@@ -1,6 +1,7 @@
 package converge
 
 import (
+	"fmt"
 	"io"
 	"math/bits"
 )
@@ -42,21 +43,31 @@ func (c *chunks) take() uint32 {
 	return uint32(at)
 }
 
-// give takes them back. When little of the space is still in use at its end, that is
-// given back too.
-func (c *chunks) give(back []uint32) error {
+// give takes them back.
+func (c *chunks) give(back []uint32) {
 	for _, at := range back {
 		c.used[at/64] &^= 1 << (at % 64)
 		c.free = min(c.free, int(at))
 	}
 	c.n -= len(back)
+}
+
+// shrink gives back what is free at the end of the space, some of it at each call, since
+// giving back gigabytes takes a second.
+func (c *chunks) shrink() error {
 	end := len(c.used)
 	for end > 0 && c.used[end-1] == 0 {
 		end--
 	}
-	if end*64 > c.high/2 {
+	if end*64 >= c.high || c.n > 0 && c.high-end*64 < shrinkChunks {
 		return nil
 	}
-	c.used, c.high = c.used[:end], min(c.high, end*64)
-	return c.space.Truncate(int64(c.high) * chunkBytes)
+	c.high = max(end*64, c.high-shrinkChunks)
+	c.used = c.used[:(c.high+63)/64]
+	if err := c.space.Truncate(int64(c.high) * chunkBytes); err != nil {
+		return fmt.Errorf("giving back what spilled versions of rows took: %w", err)
+	}
+	return nil
 }
+
+const shrinkChunks = 1024

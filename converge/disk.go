@@ -97,7 +97,8 @@ func (d *disk) spill(part int, entries []*entry) error {
 	if err != nil {
 		return err
 	}
-	return d.replace(part, from, len(runs), merged)
+	d.replace(part, from, len(runs), merged)
+	return nil
 }
 
 // merge writes the newest of what the sources have of each row, the last source
@@ -136,7 +137,7 @@ func merge(b *builder, sources []*source) (*run, error) {
 }
 
 // replace puts a run, if there is one, in the place of others of a shard.
-func (d *disk) replace(part, from, to int, by *run) error {
+func (d *disk) replace(part, from, to int, by *run) {
 	old := slices.Clone(d.parts[part][from:to])
 	var now []*run
 	if by != nil {
@@ -149,11 +150,8 @@ func (d *disk) replace(part, from, to int, by *run) error {
 	for _, r := range old {
 		d.n -= r.n
 		d.memory -= r.bytes()
-		if err := d.chunks.give(r.chunks); err != nil {
-			return fmt.Errorf("giving back what spilled versions of rows took: %w", err)
-		}
+		d.chunks.give(r.chunks)
 	}
-	return nil
 }
 
 // sweep forgets what a shard has on disk that isn't newer than forget, the tail having
@@ -169,16 +167,14 @@ func (d *disk) sweep(part int, forget change.HLC, tail Pos) (late change.HLC, er
 		late = min(late, change.HLC(r.late.after(tail)))
 		switch {
 		case r.spent():
-			err = d.replace(part, i, i+1, nil)
+			d.replace(part, i, i+1, nil)
 		case r.stale():
 			var kept *run
-			if kept, err = merge(d.build(r.n, r.at), []*source{r.read(d)}); err == nil {
-				err = d.replace(part, i, i+1, kept)
+			if kept, err = merge(d.build(r.n, r.at), []*source{r.read(d)}); err != nil {
+				return 0, err
 			}
-		}
-		if err != nil {
-			return 0, err
+			d.replace(part, i, i+1, kept)
 		}
 	}
-	return late, nil
+	return late, d.chunks.shrink()
 }

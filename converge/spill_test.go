@@ -362,3 +362,39 @@ func FuzzBlock(f *testing.F) {
 		}
 	})
 }
+
+// A chunk is never given out twice, and the space is no longer than it need be, after some time.
+func TestChunks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		space := &memorySpace{}
+		c, taken := chunks{space: space}, []uint32(nil)
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			if n := rapid.IntRange(0, len(taken)).Draw(t, "give"); rapid.Bool().Draw(t, "gives") {
+				c.give(taken[n:])
+				taken = taken[:n]
+			}
+			for range rapid.IntRange(0, 200).Draw(t, "take") {
+				at := c.take()
+				if slices.Contains(taken, at) {
+					t.Fatalf("%d is given out twice", at)
+				}
+				taken = append(taken, at)
+			}
+			if err := c.shrink(); err != nil {
+				t.Fatal(err)
+			}
+			if c.n != len(taken) || len(taken) > 0 && int(slices.Max(taken)) >= c.high {
+				t.Fatalf("%d are in use, up to %d; the space ends at %d", len(taken), slices.Max(taken), c.high)
+			}
+		}
+		c.give(taken)
+		for range 100 {
+			if err := c.shrink(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.high != 0 || c.n != 0 {
+			t.Errorf("%d in use, %d long", c.n, c.high)
+		}
+	})
+}
