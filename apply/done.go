@@ -18,7 +18,7 @@ func (s *session) note() {
 	if len(s.open.commits) > 0 || s.pool.count() > 0 {
 		return
 	}
-	learnt := s.versions == nil || !s.relearning()
+	learnt := !s.learning()
 	s.mu.Lock()
 	s.sawUpTo(s.stamps)
 	if learnt {

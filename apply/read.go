@@ -25,6 +25,10 @@ func (s *session) read(ctx, work context.Context) error {
 	}
 	mends := time.NewTicker(repairEvery)
 	defer mends.Stop()
+	// What is only read again for its versions needn't be finished.
+	learning, forget := context.WithCancelCause(work)
+	defer forget(nil)
+	defer context.AfterFunc(ctx, func() { forget(context.Cause(ctx)) })()
 	for {
 		s.getHungry()
 		select {
@@ -49,7 +53,10 @@ func (s *session) read(ctx, work context.Context) error {
 				return err
 			}
 		}
-		if err := s.assemble(work); err != nil {
+		if err := s.assemble(work, learning); err != nil {
+			if ctx.Err() != nil && s.learning() {
+				return nil
+			}
 			return s.stopAt(work, err)
 		}
 		if err := s.handOn(work); err != nil {
@@ -126,8 +133,9 @@ func (s *session) overdue() <-chan time.Time {
 	return time.After(time.Until(at))
 }
 
-// assemble takes every transaction that is whole.
-func (s *session) assemble(ctx context.Context) error {
+// assemble takes every transaction that is whole; learning is the context of those that
+// were applied before.
+func (s *session) assemble(ctx, learning context.Context) error {
 	for {
 		status, end, missing, err := s.asm.Next()
 		if err != nil {
@@ -152,7 +160,7 @@ func (s *session) assemble(ctx context.Context) error {
 				return err
 			}
 		case end.Stamp.Seq <= s.known:
-			if err := s.relearn(ctx, end); err != nil {
+			if err := s.relearn(learning, end); err != nil {
 				return err
 			}
 		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows) && !end.MakesRoom, status == spine.Waiting && s.asm.Stuck(end):

@@ -43,6 +43,9 @@ func (s *session) noteEnd(end *spine.Ending) {
 // being read. What the tail finds older than a local write may then be newer.
 func (s *session) relearning() bool { return s.asm.Applied == spine.Unknown || s.asm.Applied < s.known }
 
+// learning is relearning where there are versions at all.
+func (s *session) learning() bool { return s.versions != nil && s.relearning() }
+
 // untracked says, once for each topic, that conflicts in its table aren't looked
 // for.
 func (st *Stream) untracked(topic string, why error) {

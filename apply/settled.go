@@ -129,7 +129,7 @@ func (s *session) finish(ctx context.Context) error {
 		return err
 	}
 	s.note()
-	if s.versions != nil && s.relearning() {
+	if s.learning() {
 		return nil // what is known of rows may be older than what they have
 	}
 	err := s.settleAll(ctx)
