@@ -19,8 +19,8 @@ import (
 // application is a shop's program in one region. It knows nothing of Duplex
 // but the one rule that every pair of writable databases has: keys must not
 // collide. So auto_increment_increment is 2 and the regions begin at 1 and 2,
-// and each changes its own customers, orders and stock only. That is why the
-// demo has no conflicts: no row is ever written by both.
+// and each changes its own customers, orders and stock. The prices are of
+// both: each changes any of them at any time, so that they conflict.
 type application struct {
 	home   change.Region
 	db     *sql.DB
@@ -37,6 +37,8 @@ const (
 	// demo is meant to show the delay of a busy system, not of a drowning one.
 	think = 8 * time.Millisecond
 	skus  = 40
+	// prices are few, so that both regions often change one of them at once.
+	prices = 20
 )
 
 func newApplication(home change.Region, db *sql.DB, index int) *application {
@@ -86,7 +88,19 @@ func (a *application) stockUp(ctx context.Context, conn *sql.Conn) error {
 			values[i] = fmt.Sprintf("('%s', 'SKU%03d', 100000)", a.home, i)
 		}
 		t.exec("INSERT INTO shop.stock (warehouse, sku, quantity) VALUES " + strings.Join(values, ", "))
+		if a.offset == 1 { // one of them begins
+			t.exec("INSERT INTO shop.prices VALUES (1, 1, 'nobody')" + pricesFrom(2))
+		}
 	})
+}
+
+// pricesFrom continues the values of an INSERT.
+func pricesFrom(first int) string {
+	var b strings.Builder
+	for sku := first; sku <= prices; sku++ {
+		fmt.Fprintf(&b, ", (%d, 1, 'nobody')", sku)
+	}
+	return b.String()
 }
 
 // transaction commits what do does, or tries again if the server chose it as
@@ -169,8 +183,10 @@ func (c *client) choose() func(context.Context) error {
 		return c.order
 	case dice < 55:
 		return c.pay
-	case dice < 85:
+	case dice < 80:
 		return c.process
+	case dice < 85:
+		return c.reprice
 	default:
 		return c.cancel
 	}
@@ -238,6 +254,13 @@ func (c *client) process(ctx context.Context) error {
 	return c.app.transaction(ctx, c.conn, func(t *tx) {
 		t.exec("UPDATE shop.orders SET status = ? WHERE id = ?", []string{"packed", "sent"}[c.random.IntN(2)], order)
 		t.exec("UPDATE shop.order_items SET quantity = quantity + 1, weight = weight * 1.1 WHERE order_id = ?", order)
+	})
+}
+
+// reprice changes a price, which the other region may be changing too.
+func (c *client) reprice(ctx context.Context) error {
+	return c.app.transaction(ctx, c.conn, func(t *tx) {
+		t.exec("UPDATE shop.prices SET price = ?, changed_by = ? WHERE sku = ?", fmt.Sprintf("%d.%02d", 1+c.random.IntN(1000), c.random.IntN(100)), string(c.app.home), 1+c.random.IntN(prices))
 	})
 }
 

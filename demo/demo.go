@@ -38,6 +38,10 @@ type Config struct {
 // write. They are seconds behind at most, unless something is broken.
 const catchUpLimit = time.Minute
 
+// settleLimit is how long a row may still be put back after a conflict, where the
+// region's own topics came late.
+const settleLimit = 20 * time.Second
+
 // ErrInterrupted says that the demo was ended before its applications wrote.
 var ErrInterrupted = errors.New("the demo was interrupted before it began to write")
 
@@ -65,14 +69,33 @@ func Run(ctx context.Context, cfg Config) (result *Result, err error) {
 	if late == nil {
 		out.say(fmt.Sprintf("caught up after %s; comparing every table by content", time.Since(began).Round(time.Millisecond)))
 	}
-	tables, err := compare(ctx, pair.east.server.DB(), pair.west.server.DB())
+	tables, err := pair.settled(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range tables {
 		out.say(t.String())
 	}
-	return pair.result(wrote, tables), late
+	conflicts, err := pair.conflicts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pair.result(wrote, tables, conflicts), late
+}
+
+// settled compares the regions until they are equal, but not for long.
+func (p *pair) settled(ctx context.Context) (tables []Table, err error) {
+	for began := time.Now(); ; {
+		tables, err = compare(ctx, p.east.server.DB(), p.west.server.DB())
+		if err != nil || differences(tables) == 0 || time.Since(began) > settleLimit {
+			return tables, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(quiet):
+		}
+	}
 }
 
 // setUp starts everything, telling now and then that it is still at it: the

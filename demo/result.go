@@ -13,8 +13,8 @@ type Result struct {
 	Seconds float64 `json:"seconds"` // that the applications wrote
 	East    Wrote   `json:"east"`
 	West    Wrote   `json:"west"`
-	// Conflicts is how many rows both sides had changed at once. The
-	// applications never change each other's rows, so none can come up here.
+	// Conflicts is how many writes were lost, as both regions had written one row before
+	// they saw each other's write. The records tell what they were.
 	Conflicts   int64   `json:"conflicts"`
 	Differences int64   `json:"differences"` // rows that aren't the same in both regions
 	Echoes      int64   `json:"echoes"`      // see echoes
@@ -39,18 +39,37 @@ func (r *Result) String() string {
 func (r *Result) Good() bool { return r.Differences == 0 && r.Echoes == 0 }
 
 // result sums up after compare.
-func (p *pair) result(wrote time.Duration, tables []Table) *Result {
-	r := &Result{Seconds: wrote.Seconds(), Tables: tables, Echoes: p.echoes()}
-	for _, t := range tables {
-		r.Differences += t.Differences
-	}
+func (p *pair) result(wrote time.Duration, tables []Table, conflicts int64) *Result {
+	r := &Result{Seconds: wrote.Seconds(), Tables: tables, Conflicts: conflicts, Differences: differences(tables), Echoes: p.echoes()}
 	r.East, r.West = wroteAs(p.east, p.west), wroteAs(p.west, p.east)
 	return r
+}
+
+func differences(tables []Table) (n int64) {
+	for _, t := range tables {
+		n += t.Differences
+	}
+	return n
 }
 
 func wroteAs(s, other *side) Wrote {
 	applied := other.region.Status().Apply[0]
 	return Wrote{Rows: s.app.rows.Load(), Transactions: s.app.transactions.Load(), LagP50Millis: applied.LagP50Millis, LagP99Millis: applied.LagP99Millis}
+}
+
+// conflicts counts the writes that either region has recorded as lost.
+func (p *pair) conflicts(ctx context.Context) (int64, error) {
+	lost := map[string]bool{}
+	for _, s := range p.sides() {
+		ids, err := listNames(ctx, s.server.DB(), "SELECT id FROM duplex.conflicts")
+		if err != nil {
+			return 0, fmt.Errorf("reading the conflicts of %s: %w", s.name, err)
+		}
+		for _, id := range ids {
+			lost[id] = true
+		}
+	}
+	return int64(len(lost)), nil
 }
 
 // echoes counts the changes that Duplex took for an application's although no
@@ -73,10 +92,14 @@ func (p *pair) echoes() int64 {
 	return n
 }
 
+// quiet is for how long nothing is written once all is done with.
+const quiet = time.Second
+
 // catchUp waits until nothing is on its way: each capture has read its whole
 // binlog and each stream has applied the last transaction that its source
 // published. Both are asked of the databases too, and twice: what was applied
-// between the two questions would have made the binlog grow.
+// between the two questions, or put back after a conflict, or recorded, would have
+// made the binlog grow.
 func (p *pair) catchUp(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the regions have not caught up %s after the last write", limit))
 	defer cancel()
@@ -93,6 +116,11 @@ func (p *pair) catchUp(ctx context.Context, limit time.Duration) error {
 		}
 		if err := errors.Join(p.behind(p.east, p.west), p.behind(p.west, p.east)); err != nil {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(quiet):
 		}
 		for i, s := range p.sides() {
 			now, err := s.unread(ctx)

@@ -7,8 +7,8 @@ import (
 )
 
 // shop are the statements that make the tables: a parent with a unique key, a
-// child and a grandchild by foreign keys, and counters under a composite key.
-// Every row says in home which region it belongs to.
+// child and a grandchild by foreign keys, and counters under a composite key, whose
+// rows say in home which region they belong to; and prices, which belong to both.
 var shop = []string{
 	"CREATE DATABASE shop CHARACTER SET utf8mb4",
 	`CREATE TABLE shop.customers (
@@ -43,6 +43,10 @@ var shop = []string{
 		quantity INT NOT NULL,
 		sold BIGINT NOT NULL DEFAULT 0,
 		PRIMARY KEY (warehouse, sku))`,
+	`CREATE TABLE shop.prices (
+		sku INT PRIMARY KEY,
+		price DECIMAL(10,2) NOT NULL,
+		changed_by VARCHAR(8) NOT NULL)`,
 }
 
 func createTables(ctx context.Context, db *sql.DB) error {

@@ -99,6 +99,15 @@ func (s *snapshot) measure(before *snapshot, between time.Duration) {
 	}
 }
 
+// conflicts is how many conflicts the regions have recorded: each records them all, if
+// not at once.
+func (s *snapshot) conflicts() (most int64) {
+	for i := range s.flows {
+		most = max(most, s.flows[i].status.LocalWon+s.flows[i].status.RemoteWon)
+	}
+	return most
+}
+
 // line is the state in one line, for a log.
 func (s *snapshot) line() string {
 	var b strings.Builder
@@ -111,6 +120,7 @@ func (s *snapshot) line() string {
 			b.WriteString(", " + f.trouble)
 		}
 	}
+	fmt.Fprintf(&b, " | %d conflicts", s.conflicts())
 	return b.String()
 }
 
@@ -127,7 +137,7 @@ func (s *snapshot) frame() []string {
 		all = append(all, fmt.Sprintf("%-4s → %-4s      %10d %9d │   %10d %9d %6.1f ms %6.1f ms %16d",
 			f.from, f.to, f.written, f.rate, f.applied, f.speed, f.status.LagP50Millis, f.status.LagP99Millis, f.status.Echoes))
 	}
-	all = append(all, rule)
+	all = append(all, fmt.Sprintf("prices that both regions changed at once: %d, the newer change stays in both", s.conflicts()), rule)
 	for i := range s.flows {
 		f := &s.flows[i]
 		all = append(all, fmt.Sprintf("orders of %s changed last, as %s has them:", f.from, f.to))

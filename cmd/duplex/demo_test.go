@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-var lastLine = regexp.MustCompile(`^demo: ([1-9]\d*) rows written in east, ([1-9]\d*) in west, 0 conflicts, 0 differences, 0 echoes$`)
+var lastLine = regexp.MustCompile(`^demo: ([1-9]\d*) rows written in east, ([1-9]\d*) in west, \d+ conflicts, 0 differences, 0 echoes$`)
 
 // The real command, as a user runs it: both regions write, end up equal, and
 // nothing stays behind.
