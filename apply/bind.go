@@ -58,6 +58,8 @@ type binders struct {
 	bound     map[bindKey]*boundTable
 	// secret makes the ids of rows: those that are made with the same one are comparable.
 	secret maphash.Seed
+	// weigher is set where conflicts are looked for.
+	weigher *weigher
 	// wanted tells whether a table is in the task. kin are by table and header.
 	wanted func(db, table string) bool
 	kin    map[string]*kin
@@ -70,7 +72,7 @@ func (t *boundTable) id(text []byte) converge.Key {
 }
 
 // errVagueKey says why rows of a table can't be told apart.
-var errVagueKey = errors.New("its primary key has a collation that takes other texts for the same, or a type with several forms: of two regions' writes of one of its rows it isn't decided which stays; mend: write each row in one region, or give the key a binary collation")
+var errVagueKey = errors.New("the server doesn't tell which texts the collation of its primary key takes for the same: of two regions' writes of one of its rows it isn't decided which stays; mend: write each row in one region, or give the key another collation")
 
 type bindKey struct {
 	topic         string
@@ -127,9 +129,14 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 	if t.binder, err = statement.Compile(envelope.Value, key, target, b.dialect); err != nil {
 		return nil, t.failure(supervise.Permanent(err))
 	}
-	if t.tracked = t.binder.Identity(); !t.tracked {
-		b.untracked(name.topic, errVagueKey)
+	if b.weigher != nil {
+		if err := t.binder.Weigh(b.weigher.of); errors.Is(err, statement.ErrWeightless) {
+			b.untracked(name.topic, errVagueKey)
+		} else if err != nil {
+			return nil, t.failure(err)
+		}
 	}
+	t.tracked = t.binder.Identity()
 	if why := statement.KeyOrder(target); len(why) > 0 {
 		t.unordered = why[0]
 	}

@@ -103,7 +103,10 @@ func (v *versions) meet(t *boundTable, id converge.Key, key []byte, local, remot
 		}
 	}
 	c.key = append([]byte(nil), key...)
-	c.text, _ = t.binder.AppendConflictKey(nil, key) // id has read the key before
+	var err error
+	if c.text, err = t.binder.AppendConflictKey(nil, key); err != nil {
+		c.text = c.key // the target isn't there to weigh it; what stands for the row has been found before
+	}
 	c.epoch = v.clashes.queue.noted()
 	v.clashes.held[id] = append(held, c)
 }

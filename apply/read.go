@@ -235,7 +235,7 @@ func (s *session) merge(ctx context.Context, end *spine.Ending) error {
 			return s.addGiven(b, t, key, s.at(m, r, s.decoded.TotalOrder), r)
 		}
 		if err := b.add(t, key, s.decoded.Before, s.decoded.After, s.at(m, r, s.decoded.TotalOrder)); err != nil {
-			return spine.Unreadable(r.Record, t.failure(err))
+			return t.unreadable(r.Record, err)
 		}
 		return nil
 	})

@@ -38,8 +38,9 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	s.pool.versions, s.pool.crowded = s.versions, s.crowded
 	s.recorder = s.newRecorder()
 	s.asm.Passed = s.noteEnd
+	s.binders.weigher = newWeigher(s.target, dialectOf(server))
 	newBinders := func() *binders {
-		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, weigher: s.binders.weigher, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	}
 	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(), sourceBinders: s.binders, pulses: map[string]chan struct{}{}}
 	s.ownBinders = newBinders()

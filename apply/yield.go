@@ -1,7 +1,9 @@
 package apply
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"duplex/change"
@@ -49,11 +51,13 @@ func (s *session) addGiven(b *batch, t *boundTable, key []byte, m made, r spine.
 	if err := m.give(r); err != nil {
 		return err
 	}
-	if b.hasNewer(t, key, m.version()) {
+	if newer, err := b.hasNewer(t, key, m.version()); err != nil {
+		return t.unreadable(r.Record, err)
+	} else if newer {
 		return nil
 	}
 	if err := b.add(t, key, s.decoded.Before, s.decoded.After, m); err != nil {
-		return spine.Unreadable(r.Record, t.failure(err))
+		return t.unreadable(r.Record, err)
 	}
 	return nil
 }
@@ -66,10 +70,17 @@ func (s *session) joinYielded(ctx context.Context, m made, yielded []topics.Yiel
 		if err != nil {
 			return err
 		}
-		if t == nil || s.open.hasNewer(t, y.Key, y.Version()) {
+		if t == nil {
 			continue
 		}
-		if err := s.open.add(t, y.Key, nil, nil, m.yielded(y)); err != nil {
+		newer, err := s.open.hasNewer(t, y.Key, y.Version())
+		if err == nil && !newer {
+			err = s.open.add(t, y.Key, nil, nil, m.yielded(y))
+		}
+		if weigh := new(weighError); errors.As(err, &weigh) {
+			return weigh
+		}
+		if err != nil {
 			return supervise.Permanent(t.failure(err))
 		}
 	}
@@ -100,16 +111,21 @@ func (l *large) mergeYielded(ctx context.Context) error {
 
 // hasNewer reports whether a batch has a greater version of a row. Only the deletion
 // of a row that yielded may follow one: it was made where the row wasn't locked.
-func (b *batch) hasNewer(t *boundTable, key []byte, v change.Version) bool {
-	for place, tr := range b.tables {
-		if tr.table.name != t.name {
-			continue
-		}
-		if r := b.find(keyHashOf(place, key), key); r != nil && !r.void && v.Compare(r.made.version()) < 0 {
-			return true
+func (b *batch) hasNewer(t *boundTable, key []byte, v change.Version) (newer bool, err error) {
+	if b.scratch, err = t.binder.AppendConflictKey(b.scratch[:0], key); err != nil {
+		return false, err
+	}
+	id := t.id(b.scratch)
+	for _, tr := range b.tables {
+		for i := range tr.rows {
+			r := &tr.rows[i]
+			same := r.id == id && (t.tracked || bytes.Equal(r.key, key))
+			if same && !r.void && v.Compare(r.made.version()) < 0 {
+				return true, nil
+			}
 		}
 	}
-	return false
+	return false, nil
 }
 
 // tableOf binds the table of a row that yielded, nil if it isn't in the task.

@@ -102,7 +102,7 @@ func newClash(t *testing.T, e engines, name string) *clash {
 	threads, rows := []int{1, 4, 8}[c.r.IntN(3)], []int{1, 10, 100, 1000}[c.r.IntN(4)]
 	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", threads, rows))
 	t.Logf("DUPLEX_SEED=%d: threads %d, batch_rows %d", seed, threads, rows)
-	c.rivals = newRivals(p, seed, hotTables(scaled(20, 100)), scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
+	c.rivals = newRivals(p, seed, hotTables(scaled(20, 100), e), scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
 	for _, s := range p.sides() {
 		c.captures[s], c.applies[s] = p.process(s, "capture"), p.process(s, "apply")
 		c.processes = append(c.processes, c.captures[s], c.applies[s])

@@ -42,7 +42,7 @@ func signed(columns ...string) []string { return append([]string{"side", "op"}, 
 func sign(w *writer, values ...any) []any { return append([]any{w.side, w.ops.Add(1)}, values...) }
 
 // hotTables have so many rows at most. None has a secondary unique key.
-func hotTables(rows int) []*table {
+func hotTables(rows int, e engines) []*table {
 	many, manyColumns := signature, signed("amount", "ratio", "day", "at", "raw", "note", "colour", "flags", "y", "big")
 	many += "id BIGINT UNSIGNED NOT NULL PRIMARY KEY, amount DECIMAL(12,2), ratio DOUBLE, day DATE, at DATETIME(6), raw VARBINARY(40), note TEXT, " +
 		"colour ENUM('red','green','blue'), flags SET('a','b','c'), y YEAR, big BIGINT UNSIGNED"
@@ -73,6 +73,26 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { return []any{fmt.Sprint("row", w.IntN(rows)) + strings.Repeat(" ", w.IntN(2))} },
 		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
 	}
+	// The same, by the collation that the servers have as their default, if they share it.
+	collation := "utf8mb4_unicode_ci"
+	switch e.name {
+	case "mysql":
+		collation = "utf8mb4_0900_ai_ci"
+	case "mariadb":
+		collation = "utf8mb4_uca1400_ai_ci"
+	}
+	spelt := &table{
+		name: "spelt", keys: []string{"name", "kind"}, columns: signed("v"),
+		create: signature + "v INT, kind ENUM('i','j') NOT NULL, name VARCHAR(30) CHARACTER SET utf8mb4 COLLATE " + collation + " NOT NULL, PRIMARY KEY (name, kind)",
+		newKey: func(w *writer) []any {
+			n := w.IntN(rows)
+			return []any{[]string{"grosse", "GROSSE", "Große", "größe", "GRÖSSE", "gro\u0308ße"}[w.IntN(6)] + fmt.Sprint(n/2), []string{"i", "j"}[n%2]}
+		},
+		values: func(w *writer) []any { return sign(w, maybe(w, w.IntN(1000))) },
+		spelling: func(text string) string {
+			return strings.NewReplacer("ß", "ss", "ö", "o", "\u0308", "").Replace(strings.ToLower(text))
+		},
+	}
 	wide := &table{
 		name: "many", keys: []string{"id"}, columns: manyColumns, create: many,
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
@@ -92,7 +112,7 @@ func hotTables(rows int) []*table {
 		newKey: func(w *writer) []any { return []any{w.IntN(rows)} },
 		values: func(w *writer) []any { return []any{w.IntN(2)} },
 	}
-	return []*table{ints, pairs, names, padded, wide, switches}
+	return []*table{ints, pairs, names, padded, spelt, wide, switches}
 }
 
 // newRivals makes the tables on both servers, and so many writers a side.

@@ -34,6 +34,8 @@ type table struct {
 	folds bool
 	// pads is set if keys that differ in spaces at their end only are the same.
 	pads bool
+	// spelling is the form of a key that all texts share which the server takes for it.
+	spelling func(string) string
 }
 
 // text gives the key in the form in which ledger and binlogs name it.
@@ -46,6 +48,9 @@ func (t *table) text(key []any) string {
 		}
 		if t.pads {
 			parts[i] = strings.TrimRight(parts[i], " ")
+		}
+		if t.spelling != nil {
+			parts[i] = t.spelling(parts[i])
 		}
 	}
 	return strings.Join(parts, "|")

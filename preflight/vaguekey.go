@@ -5,7 +5,6 @@ import (
 
 	"duplex/apply/statement"
 	"duplex/mysql"
-	"duplex/schemas"
 	"duplex/tasks"
 )
 
@@ -17,22 +16,12 @@ func checkVagueKeys(s *side, spec *tasks.Spec) (found []Finding) {
 	}
 	for _, t := range s.tables {
 		for _, c := range statement.VagueKey(t) {
-			what, fix := vagueness(t, c)
 			found = append(found, Finding{Region: s.region(), Code: "conflict-key", Severity: Warn, Where: s.whereTable(t) + ", column " + mysql.QuoteIdent(c.Name),
-				What: what,
+				What: fmt.Sprintf("the primary key has a column with the collation %s, of which the server doesn't tell which texts it takes for the same", c.Collation),
 				Why:  "which of two regions' writes of one of its rows stays isn't decided for this table: if both write a row before they have seen each other's write, each ends with the other's image",
-				Fix:  fix})
+				Fix: "-- let one region write each row of the table; or, in every region, with the column's other attributes as SHOW CREATE TABLE shows them, and another collation if applications need one:\n" +
+					fmt.Sprintf("ALTER TABLE %s MODIFY COLUMN %s %s CHARACTER SET %s COLLATE %[4]s_bin NOT NULL;\n", quoteTable(t.DB, t.Name), mysql.QuoteIdent(c.Name), c.Native, c.Charset)})
 		}
 	}
 	return found
-}
-
-func vagueness(t *schemas.Table, c *schemas.Column) (what, fix string) {
-	if c.Type >= schemas.UUID {
-		return fmt.Sprintf("the primary key has a column of type %s, whose values have several forms", c.Native),
-			"-- let one region write each row of the table, or exclude it\n"
-	}
-	return fmt.Sprintf("the primary key has a column with the collation %s, which takes different texts for the same, such as 'a' and 'A'", c.Collation),
-		"-- let one region write each row of the table; or, in every region, if applications may tell such texts apart, with the column's other attributes as SHOW CREATE TABLE shows them:\n" +
-			fmt.Sprintf("ALTER TABLE %s MODIFY COLUMN %s %s CHARACTER SET %s COLLATE %[4]s_bin NOT NULL;\n", quoteTable(t.DB, t.Name), mysql.QuoteIdent(c.Name), c.Native, c.Charset)
 }

@@ -42,7 +42,7 @@ func DialectOf(flavor string, major, minor, patch int) Dialect {
 }
 
 // Binder appends statements for one table, from rows of one writer's schema.
-// It is never changed after Compile: many may use it at once.
+// It is never changed after Compile and Weigh: many may use it at once.
 type Binder struct {
 	table *schemas.Table
 	row   []column // one for each field of the writer's row
@@ -257,14 +257,30 @@ func (b *Binder) compileKeyTexts(table string, dialect Dialect) {
 // Unique returns the unique keys of the target other than the primary key.
 func (b *Binder) Unique() []UniqueKey { return b.unique }
 
-// Identity reports whether AppendConflictKey tells keys apart exactly as the server
-// does. It doesn't where a collation ignores more than trailing spaces, nor for
-// types whose text has several forms. That a SELECT may show less than a column
-// holds doesn't matter: these keys come from the topics.
-func (b *Binder) Identity() bool {
+// Weigh makes AppendConflictKey tell keys apart exactly as the server does:
+// weights returns those of a collation of the target. It is for keys that are
+// compared for long; without it, more of them are taken for the same.
+func (b *Binder) Weigh(weights func(charset, collation string) (*Weights, error)) error {
 	for i := range b.key {
 		c := &b.key[i]
-		if c.typ >= schemas.UUID || c.kind == schemas.KindString && c.fold == foldAll {
+		if c.fold != foldAll {
+			continue
+		}
+		var err error
+		if c.weights, err = weights(c.charset, c.collation); err != nil {
+			return fmt.Errorf("collation %s of column %s: %w", c.collation, c.quoted, err)
+		}
+	}
+	return nil
+}
+
+// Identity reports whether AppendConflictKey tells keys apart exactly as the server
+// does: it doesn't before Weigh, where a collation ignores more than trailing
+// spaces. That a SELECT may show less than a column holds doesn't matter: these
+// keys come from the topics.
+func (b *Binder) Identity() bool {
+	for i := range b.key {
+		if c := &b.key[i]; c.fold == foldAll && c.weights == nil {
 			return false
 		}
 	}

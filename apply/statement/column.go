@@ -25,7 +25,8 @@ type column struct {
 	nullable      bool
 	generated     bool
 	fold          fold
-	collation     string // of text
+	collation     string   // of text
+	weights       *Weights // of the collation, where keys are told apart by them
 	form          form
 	// foreign is set for text that the column keeps in another character set
 	// than the statement has; charset is that set.
@@ -59,7 +60,7 @@ func bindColumn(f *schemas.Field, target *schemas.Table, dialect Dialect) (colum
 	t := &target.Columns[at]
 	c := column{field: f, kind: f.Kind, name: t.Name, quoted: quote(t.Name), typ: t.Type, scale: t.Scale, length: t.Length,
 		nullable: t.Nullable, generated: t.Generated, form: formOf(f.Kind)}
-	if f.Kind == schemas.KindString || f.Kind == schemas.KindEnum || f.Kind == schemas.KindEnumSet || f.Kind == schemas.KindJSON {
+	if t.Type < schemas.UUID && (f.Kind == schemas.KindString || f.Kind == schemas.KindEnum || f.Kind == schemas.KindEnumSet || f.Kind == schemas.KindJSON) {
 		c.fold, c.collation = foldOf(t.Collation), t.Collation
 		c.foreign, c.charset = t.Charset != "utf8mb4", t.Charset
 		c.vague = c.foreign && !wholly(t.Charset, dialect)

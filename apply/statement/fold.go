@@ -20,7 +20,7 @@ const (
 // foldOf returns what is to be left out of a string for its comparison.
 func foldOf(collation string) fold {
 	switch {
-	case collation == "binary" || collation == "utf8mb4_0900_bin":
+	case collation == "binary" || collation == "utf8mb4_0900_bin" || strings.HasSuffix(collation, "nopad_bin"):
 		return foldNone
 	case strings.HasSuffix(collation, "_bin"):
 		return foldSpaces

@@ -49,7 +49,7 @@ func (b *Binder) AppendKeyText(dst, key []byte) ([]byte, error) {
 }
 
 // AppendConflictKey appends bytes that are equal for all keys that the server
-// may take for equal. They may be equal for other keys, too.
+// may take for equal. They may be equal for other keys, too, unless Identity is true.
 func (b *Binder) AppendConflictKey(dst, key []byte) ([]byte, error) {
 	return b.appendKeyParts(dst, key, (*column).appendCoarse)
 }
@@ -83,12 +83,12 @@ func appendPart(dst []byte, c *column, b []byte, at int, part func(*column, []by
 // AppendKeyTextFromResult appends the text that AppendKeyText gives for the
 // key of a row that AppendSelectKeys returned, in the text protocol.
 func (b *Binder) AppendKeyTextFromResult(dst []byte, cols [][]byte) ([]byte, error) {
-	return b.appendResult(dst, cols, func(_ *column, dst []byte, _ int) []byte { return dst })
+	return b.appendResult(dst, cols, func(_ *column, dst []byte, _ int) ([]byte, error) { return dst, nil })
 }
 
 // appendResult appends the parts of a key that the server has shown, each after its
 // length; as changes a part's text, from mark on.
-func (b *Binder) appendResult(dst []byte, cols [][]byte, as func(c *column, dst []byte, mark int) []byte) ([]byte, error) {
+func (b *Binder) appendResult(dst []byte, cols [][]byte, as func(c *column, dst []byte, mark int) ([]byte, error)) ([]byte, error) {
 	if len(cols) != len(b.key) {
 		return dst, fmt.Errorf("reading a key of table %s: the result has %d columns, the key %d", b.table, len(cols), len(b.key))
 	}
@@ -97,10 +97,12 @@ func (b *Binder) appendResult(dst []byte, cols [][]byte, as func(c *column, dst 
 		mark := len(dst)
 		dst = append(dst, 0, 0, 0, 0)
 		var err error
-		if dst, err = c.appendPrinted(dst, cols[i]); err != nil {
+		if dst, err = c.appendPrinted(dst, cols[i]); err == nil {
+			dst, err = as(c, dst, mark+4)
+		}
+		if err != nil {
 			return dst, fmt.Errorf("reading a key of table %s: column %s: %w", b.table, c.quoted, err)
 		}
-		dst = as(c, dst, mark+4)
 		binary.BigEndian.PutUint32(dst[mark:], uint32(len(dst)-mark-4))
 	}
 	return dst, nil
@@ -189,40 +191,6 @@ func contains(fields []int, f int) bool {
 		}
 	}
 	return false
-}
-
-// appendCoarse appends bytes that are equal for all values that the column's
-// collation takes for equal.
-func (c *column) appendCoarse(dst, b []byte, at int) ([]byte, int, error) {
-	mark := len(dst)
-	dst, at, err := c.appendText(dst, b, at)
-	if err != nil {
-		return dst, at, err
-	}
-	return c.coarsen(dst, mark), at, nil
-}
-
-// coarsen turns the text from mark on into bytes that are equal for all values that
-// the column's collation takes for equal.
-func (c *column) coarsen(dst []byte, mark int) []byte {
-	switch {
-	case c.isRaw(dst[mark:]):
-		dst = dst[:mark]
-	case c.kind == schemas.KindFloat || c.kind == schemas.KindDouble:
-		if string(dst[mark:]) == negativeZero {
-			dst = append(dst[:mark], dst[mark+1:]...)
-		}
-	case c.fold == foldAll:
-		end := len(dst)
-		dst = appendFolded(dst, dst[mark:])
-		dst = dst[:mark+copy(dst[mark:], dst[end:])]
-	case c.fold == foldSpaces:
-		// Most of the _bin collations ignore trailing spaces.
-		for len(dst) > mark && dst[len(dst)-1] == ' ' {
-			dst = dst[:len(dst)-1]
-		}
-	}
-	return dst
 }
 
 // exactEquality reports whether values of the column that the server takes for

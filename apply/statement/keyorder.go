@@ -43,7 +43,7 @@ func KeyOrder(t *schemas.Table) (found []*Unordered) {
 
 // paddedKey reports whether the column's collation ignores spaces at its end.
 func (c *column) paddedKey() bool {
-	return c.typ == schemas.VarChar && c.fold == foldSpaces && !strings.HasSuffix(c.collation, "nopad_bin")
+	return c.typ == schemas.VarChar && c.fold == foldSpaces
 }
 
 // CheckKeyOrder refuses a key that the server may take for another one that has

@@ -3,13 +3,11 @@ package statement
 import "duplex/schemas"
 
 // VagueKey returns the columns of the table's primary key because of which
-// Binder.Identity is false: keys with different values in them may be of one row to
-// the server, and nothing but the server can tell.
+// Binder.Weigh fails with ErrWeightless: keys with different values in them may be of
+// one row to the server, and nothing but the server can tell.
 func VagueKey(t *schemas.Table) (columns []*schemas.Column) {
 	for _, at := range t.Key {
-		c := &t.Columns[at]
-		text := c.Type == schemas.Char || c.Type == schemas.VarChar
-		if c.Type >= schemas.UUID || text && foldOf(c.Collation) == foldAll {
+		if c := &t.Columns[at]; weightless(c.Collation) {
 			columns = append(columns, c)
 		}
 	}
