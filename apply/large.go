@@ -158,6 +158,9 @@ func (l *large) merge(h *head) error {
 			return err
 		}
 	}
+	if err := h.table.weigh(h.key); err != nil {
+		return err
+	}
 	r.id, err = l.s.versions.addBulk(&l.rows, h.table, h.key, r.made)
 	return err
 }

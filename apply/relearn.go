@@ -107,6 +107,9 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		case err != nil:
 			return err
 		}
+		if err := t.weigh(key); err != nil {
+			return err
+		}
 		m := s.at(m, r, s.decoded.TotalOrder)
 		if makesRoom {
 			if err := m.give(r); err != nil {

@@ -318,6 +318,9 @@ func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error 
 	if table.binder.ExactKey() {
 		return t.tell(n, s)
 	}
+	if err := table.weigh(key); err != nil {
+		return err
+	}
 	n.key = bytes.Clone(key) // or it would keep the whole answer of Kafka
 	t.vague = append(t.vague, n)
 	if len(t.vague) < maxVague {

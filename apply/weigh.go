@@ -95,3 +95,13 @@ func (t *boundTable) unreadable(r *kgo.Record, err error) error {
 	}
 	return spine.Unreadable(r, t.failure(err))
 }
+
+// weigh has the target asked what a key weighs, if it must be: for who goes on with
+// versions locked, where only what is known should be looked up.
+func (t *boundTable) weigh(key []byte) error {
+	if t.binder.ExactKey() {
+		return nil
+	}
+	_, err := t.binder.AppendConflictKey(nil, key)
+	return err
+}
