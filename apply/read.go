@@ -25,10 +25,11 @@ func (s *session) read(ctx, work context.Context) error {
 	}
 	mends := time.NewTicker(repairEvery)
 	defer mends.Stop()
-	// What is only read again for its versions needn't be finished.
-	learning, forget := context.WithCancelCause(work)
-	defer forget(nil)
-	defer context.AfterFunc(ctx, func() { forget(context.Cause(ctx)) })()
+	// For a stop no other transaction is begun, though it is fetched; and what is only
+	// read again for its versions needn't be finished.
+	going, halt := context.WithCancelCause(work)
+	defer halt(nil)
+	defer context.AfterFunc(ctx, func() { halt(context.Cause(ctx)) })()
 	for {
 		s.getHungry()
 		select {
@@ -53,7 +54,7 @@ func (s *session) read(ctx, work context.Context) error {
 				return err
 			}
 		}
-		if err := s.assemble(work, learning); err != nil {
+		if err := s.assemble(work, going); err != nil {
 			if ctx.Err() != nil && s.learning() {
 				return nil
 			}
@@ -133,10 +134,12 @@ func (s *session) overdue() <-chan time.Time {
 	return time.After(time.Until(at))
 }
 
-// assemble takes every transaction that is whole; learning is the context of those that
-// were applied before.
-func (s *session) assemble(ctx, learning context.Context) error {
+// assemble takes every transaction that is whole, until going ends.
+func (s *session) assemble(ctx, going context.Context) error {
 	for {
+		if going.Err() != nil {
+			return nil
+		}
 		status, end, missing, err := s.asm.Next()
 		if err != nil {
 			return s.unlessLearning(err)
@@ -160,7 +163,7 @@ func (s *session) assemble(ctx, learning context.Context) error {
 				return err
 			}
 		case end.Stamp.Seq <= s.known:
-			if err := s.relearn(learning, end); err != nil {
+			if err := s.relearn(going, end); err != nil {
 				return err
 			}
 		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows) && !end.MakesRoom, status == spine.Waiting && s.asm.Stuck(end):

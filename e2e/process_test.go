@@ -168,7 +168,9 @@ func (p *Process) Wait(limit time.Duration) *os.ProcessState {
 	case <-done:
 		return cmd.ProcessState
 	case <-time.After(limit):
-		p.t.Fatalf("%s has not ended within %s; the end of its log:\n%s", p.Name, limit, p.LogTail(40))
+		p.Signal(syscall.SIGQUIT) // it shows its goroutines
+		<-done
+		p.t.Fatalf("%s has not ended within %s; the end of its log:\n%s", p.Name, limit, p.LogTail(2000))
 		return nil
 	}
 }

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -34,4 +35,41 @@ func TestTerminateDrains(t *testing.T) {
 	waitEqual(p, l)
 	checkHistory(p, l)
 	stop(processes)
+}
+
+// TestTerminateInBacklog: an apply that works off a backlog, transaction by transaction,
+// ends at once, though it has fetched more, and goes on from there.
+func TestTerminateInBacklog(t *testing.T) {
+	const backlog = 3000
+	p := newPair(t, "backlog", nil)
+	p.writeTask("tables: {include: ['shop.*']}", "apply: {threads: 1, batch_rows: 1}")
+	for _, s := range p.sides() {
+		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.notes (id INT PRIMARY KEY)")
+	}
+	capture := p.start("capture")
+	for id := range backlog {
+		mustExec(t, p.east.mysql.DB(), fmt.Sprintf("INSERT INTO shop.notes VALUES (%d)", id))
+	}
+	apply := p.process(p.west, "apply")
+	apply.Start()
+	applied := func() (n int) {
+		if err := p.west.mysql.DB().QueryRow("SELECT COUNT(*) FROM shop.notes").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	eventually(t, stallLimit, func() error {
+		if applied() == 0 {
+			return errNothingApplied
+		}
+		return nil
+	})
+	took, n := apply.Term(), applied()
+	t.Logf("ended in %s with %d of %d transactions applied", took.Round(time.Millisecond), n, backlog)
+	if n == backlog {
+		t.Error("it ended only when it had applied all that it had fetched")
+	}
+	apply.Start()
+	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.notes", backlog) })
+	stop(append(capture, apply))
 }
