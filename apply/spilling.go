@@ -51,6 +51,13 @@ func (v *versions) close() {
 	}
 }
 
+// failed returns the error after which nothing is known of rows any more, if there was one.
+func (v *versions) failed() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.index.Err()
+}
+
 // isFull reports whether there is hardly room for the version of another row.
 func (v *versions) isFull() bool {
 	v.mu.Lock()

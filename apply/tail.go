@@ -80,6 +80,9 @@ func (t *tail) keep(ctx context.Context, start tailStart) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if full := t.v.failed(); full != nil {
+			return full // versions can't go on, however often the tail begins anew
+		}
 		pause := tailPause
 		if supervise.IsPermanent(err) {
 			pause = tailLongPause

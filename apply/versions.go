@@ -383,5 +383,5 @@ func (v *versions) behind(seq change.Seq) bool {
 func (v *versions) settled(seq change.Seq) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.tail >= seq && v.index.Err() == nil && len(v.index.Suspects(converge.Pos(seq))) == 0
+	return v.tail >= seq && v.index.Settled(converge.Pos(seq))
 }

@@ -156,7 +156,7 @@ func (d *disk) replace(part, from, to int, by *run) {
 
 // sweep forgets what a shard has on disk that isn't newer than forget, the tail having
 // read up to a place. It returns an HLC that is no greater than that of any entry of
-// which the tail hasn't read this service's own last write.
+// which the tail hasn't read this service's own last write, or that is a suspect.
 func (d *disk) sweep(part int, forget change.HLC, tail Pos) (late change.HLC, err error) {
 	d.tail, late = tail, math.MaxInt64
 	for i := len(d.parts[part]) - 1; i >= 0; i-- {
@@ -165,6 +165,9 @@ func (d *disk) sweep(part int, forget change.HLC, tail Pos) (late change.HLC, er
 		r.sweep(passed{forget, tail})
 		d.memory += r.bytes()
 		late = min(late, change.HLC(r.late.after(tail)))
+		if r.doubt.n > 0 {
+			late = min(late, change.HLC(r.doubt.oldest))
+		}
 		switch {
 		case r.spent():
 			d.replace(part, i, i+1, nil)
@@ -177,4 +180,41 @@ func (d *disk) sweep(part int, forget change.HLC, tail Pos) (late change.HLC, er
 		}
 	}
 	return late, d.chunks.shrink()
+}
+
+// doubtful returns the HLC of the oldest suspect that a shard has on disk, or one that is greater than any.
+func (d *disk) doubtful(part int) change.HLC {
+	oldest := int64(forever)
+	for _, r := range d.parts[part] {
+		if r.doubt.n > 0 {
+			oldest = min(oldest, r.doubt.oldest)
+		}
+	}
+	return change.HLC(oldest)
+}
+
+// doubts returns how many suspects there may be on disk: some may be in memory, too, or
+// no longer be suspects; and the least at of them.
+func (d *disk) doubts() (n int, from Pos) {
+	for _, runs := range d.parts {
+		for _, r := range runs {
+			if r.doubt.n > 0 && (n == 0 || r.doubt.from < from) {
+				from = r.doubt.from
+			}
+			n += r.doubt.n
+		}
+	}
+	return n, from
+}
+
+// due returns a run whose suspects are all due, the tail having read up to a place.
+func (d *disk) due(tail Pos) (part int, r *run) {
+	for part, runs := range d.parts {
+		for _, r := range runs {
+			if r.doubt.n > 0 && r.doubt.to <= tail {
+				return part, r
+			}
+		}
+	}
+	return 0, nil
 }

@@ -2,6 +2,7 @@ package converge
 
 import (
 	"fmt"
+	"slices"
 
 	"duplex/change"
 )
@@ -23,7 +24,7 @@ type Index struct {
 	// forget is the HLC up to which this round of sweeping forgets, next what the
 	// round after may.
 	forget, next change.HLC
-	// suspects are the keys of those entries that are marked so. These stay in memory.
+	// suspects are the keys of those entries that are marked so. More of them may be on disk.
 	suspects []Key
 	disk     *disk // nil without a Space
 	err      error
@@ -179,18 +180,43 @@ func (x *Index) Marked(key Key, w Write, at Pos) error {
 }
 
 // Suspected returns how many rows may be suspects.
-func (x *Index) Suspected() int { return len(x.suspects) }
+func (x *Index) Suspected() int {
+	n := len(x.suspects)
+	if x.disk != nil {
+		onDisk, _ := x.disk.doubts()
+		n += onDisk
+	}
+	return n
+}
+
+// Settled reports whether no row that was last written by this service up to a place in
+// the binlog is a suspect.
+func (x *Index) Settled(at Pos) bool {
+	if x.disk != nil {
+		if n, from := x.disk.doubts(); n > 0 && from <= at {
+			return false
+		}
+	}
+	return x.err == nil && !slices.ContainsFunc(x.suspects, func(key Key) bool {
+		e := x.find(key)
+		return e.flags&suspect != 0 && e.last != e.digest && e.at <= at
+	})
+}
 
 // Suspect reports whether the last image of a row that the tail has read isn't that
 // of its newest version.
 func (x *Index) Suspect(key Key) bool {
+	var was entry
 	e := x.find(key)
+	if e == nil && x.spilled(key) && x.onDisk(key, &was) {
+		e = &was
+	}
 	return e != nil && e.flags&suspect != 0 && e.last != e.digest
 }
 
 // Cleared notes that a suspect row was looked at and needn't be written.
 func (x *Index) Cleared(key Key) {
-	if e := x.find(key); e != nil {
+	if e, _ := x.fetch(key); e != nil {
 		e.flags &^= suspect
 	}
 }
@@ -207,7 +233,7 @@ func (x *Index) raise(key Key, w Write) (*entry, error) {
 		if w.Version.HLC <= x.forget {
 			return nil, nil
 		}
-		if e, err = x.add(key); err != nil {
+		if e, err = x.add(key, 0); err != nil {
 			return nil, err
 		}
 	} else if x.version(e).Compare(w.Version) > 0 {
@@ -218,15 +244,15 @@ func (x *Index) raise(key Key, w Write) (*entry, error) {
 	return e, nil
 }
 
-// add adds a row, if there is room.
-func (x *Index) add(key Key) (*entry, error) {
+// add adds a row, if there is room for it and some bytes beside it.
+func (x *Index) add(key Key, beside int64) (*entry, error) {
 	s := x.shard(key)
 	if s.n == most {
-		if err := x.spill(int(x.part(key))); err != nil {
+		if err := x.spill(int(x.part(key)), 0); err != nil {
 			return nil, err
 		}
 	}
-	for more := s.growth(); more > 0 && x.bytes+more > x.limit; more = s.growth() {
+	for more := s.growth() + beside; more > 0 && x.bytes+more > x.limit; more = s.growth() + beside {
 		if err := x.room(more); err != nil {
 			return nil, err
 		}
@@ -241,7 +267,11 @@ func (x *Index) add(key Key) (*entry, error) {
 // that of the newest version, the tail having read up to the place given. Each
 // is to be locked, and the tail waited for as for a change; then Audit tells what
 // to do.
+//
+// Of those on disk it brings back some at a time, when the tail has read so much that
+// all of the same run are due.
 func (x *Index) Suspects(tail Pos) (due []Key) {
+	x.recall(tail)
 	left := x.suspects[:0]
 	for _, key := range x.suspects {
 		e := x.find(key)
@@ -278,18 +308,22 @@ func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
 	if x.sweep == 0 {
 		x.forget, x.next = x.next, stable
 	}
-	s := &x.shards[x.sweep]
+	s, forget := &x.shards[x.sweep], x.forget
+	if x.disk != nil {
+		// A suspect on disk has its row's next version in memory, maybe. If that was forgotten, it would be the newest.
+		forget = min(forget, x.disk.doubtful(x.sweep)-1)
+	}
 	before := s.bytes()
 	s.keep(func(e *entry) bool {
 		settled := e.at <= tail && e.flags&listed == 0
 		if !settled {
 			x.next = min(x.next, change.HLC(e.hlc)-1)
 		}
-		return !settled || e.hlc > int64(x.forget)
+		return !settled || e.hlc > int64(forget)
 	})
 	x.bytes += s.bytes() - before
 	if x.disk != nil && x.err == nil {
-		x.sweepDisk(tail)
+		x.sweepDisk(forget, tail)
 	}
 	x.sweep = (x.sweep + 1) % len(x.shards)
 	return x.sweep == 0

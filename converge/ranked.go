@@ -168,7 +168,7 @@ func (x *Ranked) claim(key Key, w Claim) (*entry, error) {
 		if w.Version.HLC <= x.forget {
 			return nil, nil
 		}
-		if e, err = x.add(key); err != nil {
+		if e, err = x.add(key, 0); err != nil {
 			return nil, err
 		}
 	}

@@ -20,6 +20,29 @@ type run struct {
 	late   late
 	sample []age    // of some of the entries
 	passed []passed // in the order of HLC, from the greatest on
+	doubt  doubt
+}
+
+// doubt tells of the suspects in a run. None of them is forgotten, nor what is as new, as long as there are
+// any; when all have come back to memory, what their entries here say of that no longer counts.
+type doubt struct {
+	n        int
+	oldest   int64 // HLC
+	from, to Pos   // the least and the greatest at
+}
+
+func (d *doubt) add(e *entry) {
+	if d.n++; d.n == 1 {
+		d.oldest, d.from, d.to = e.hlc, e.at, e.at
+	}
+	d.oldest, d.from, d.to = min(d.oldest, e.hlc), min(d.from, e.at), max(d.to, e.at)
+}
+
+// unless takes off an entry that it is a suspect, if that no longer counts.
+func (d *doubt) unless(e *entry) {
+	if d.n == 0 {
+		e.flags &^= suspect | listed
+	}
 }
 
 // age is what decides whether an entry may be forgotten.
@@ -37,7 +60,7 @@ type passed struct {
 const samples = 32
 
 func (r *run) bytes() int64 {
-	const fixed = 208 // the run itself, and its place in a list
+	const fixed = 240 // the run itself, and its place in a list
 	return fixed + int64(cap(r.chunks))*4 + int64(cap(r.firsts))*8 + r.filter.bytes() +
 		int64(cap(r.sample))*16 + int64(cap(r.passed))*16 + int64(cap(r.late.oldest))*8
 }
@@ -131,6 +154,7 @@ func (r *run) find(d *disk, key Key, e *entry) (bool, error) {
 		at := sort.Search(n, func(i int) bool { return keyOf(record(block, i)).compare(key) >= 0 })
 		if at < n && keyOf(record(block, at)) == key {
 			e.decode(record(block, at))
+			r.doubt.unless(e)
 			return true, nil
 		}
 	}
@@ -164,6 +188,7 @@ func (r *run) read(d *disk) *source {
 			}
 		}
 		e.decode(record(buffer[block%chunkBlocks*blockBytes:], within))
+		r.doubt.unless(e)
 		i++
 		return e, nil
 	}}
@@ -206,6 +231,9 @@ func (b *builder) add(e *entry) error {
 	}
 	r.newest, r.at = max(r.newest, e.hlc), max(r.at, e.at)
 	r.late.add(a)
+	if e.flags&listed != 0 {
+		r.doubt.add(e)
+	}
 	r.n++
 	return nil
 }

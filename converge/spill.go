@@ -1,6 +1,10 @@
 package converge
 
-import "slices"
+import (
+	"slices"
+
+	"duplex/change"
+)
 
 // SpillTo gives an index that knows no row yet a place for what is beyond its limit. It is
 // asked for rows that aren't in memory only if a filter, which is, says that it may have them.
@@ -34,11 +38,11 @@ func (x *Index) Spilled() (versions int, bytes int64) {
 	return x.disk.n, int64(x.disk.chunks.n) * chunkBytes
 }
 
-// Spill puts all rows out of memory but suspects, as the lack of it would.
+// Spill puts all rows out of memory, as the lack of it would.
 func (x *Index) Spill() error {
 	for i := range x.shards {
-		if s := &x.shards[i]; s.n > s.listed {
-			if err := x.spill(i); err != nil {
+		if x.shards[i].n > 0 {
+			if err := x.spill(i, 0); err != nil {
 				return err
 			}
 		}
@@ -57,11 +61,20 @@ func (x *Index) fetch(key Key) (*entry, error) {
 	if !x.onDisk(key, &was) {
 		return nil, x.err
 	}
-	e, err := x.add(key)
-	if err == nil {
-		*e = was
+	beside := int64(0)
+	if was.flags&listed != 0 {
+		beside = suspectBytes
 	}
-	return e, err
+	e, err := x.add(key, beside)
+	if err != nil {
+		return nil, err
+	}
+	if *e = was; beside > 0 {
+		x.shard(key).listed++
+		x.suspects = append(x.suspects, key)
+		x.bytes += beside
+	}
+	return e, nil
 }
 
 // onDisk looks up a row that isn't in memory.
@@ -82,23 +95,37 @@ func (x *Index) spilled(key Key) bool { return x.disk != nil && len(x.disk.parts
 // room sees to it that there is room for more bytes.
 func (x *Index) room(more int64) error {
 	for x.bytes+more > x.limit {
-		fullest := 0
+		// Suspects are looked at again and again, so they stay in memory while they are few.
+		stay := listed
+		if int64(len(x.suspects))*suspectTotal > x.limit/4 {
+			stay = 0
+		}
+		fullest, most := 0, 0
 		for i := range x.shards {
-			if s, f := &x.shards[i], &x.shards[fullest]; s.n-s.listed > f.n-f.listed {
-				fullest = i
+			s := &x.shards[i]
+			n := s.n
+			if stay != 0 {
+				n -= s.listed
+			}
+			if n > most {
+				fullest, most = i, n
 			}
 		}
-		if err := x.spill(fullest); err != nil {
+		if most == 0 || x.disk == nil || x.disk.memory > x.limit/8*5 {
+			x.err = &FullError{x.limit}
+			return x.err
+		}
+		if err := x.spill(fullest, stay); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// spill writes the entries of a shard to disk, but for suspects.
-func (x *Index) spill(part int) error {
+// spill writes the entries of a shard to disk, but for those that have a flag.
+func (x *Index) spill(part int, stay uint8) error {
 	s := &x.shards[part]
-	if x.disk == nil || s.n == s.listed || int64(len(x.suspects))*suspectTotal > x.limit/4 || x.disk.memory > x.limit/8*5 {
+	if x.disk == nil {
 		x.err = &FullError{x.limit}
 	}
 	if x.err != nil {
@@ -106,7 +133,7 @@ func (x *Index) spill(part int) error {
 	}
 	x.order = x.order[:0]
 	for i := range s.n {
-		if e := s.entry(i); e.flags&listed == 0 {
+		if e := s.entry(i); e.flags&stay == 0 {
 			x.order = append(x.order, e)
 		}
 	}
@@ -114,7 +141,13 @@ func (x *Index) spill(part int) error {
 	before := s.bytes() + x.disk.memory
 	x.err = x.disk.spill(part, x.order)
 	clear(x.order)
-	s.keep(func(e *entry) bool { return e.flags&listed != 0 })
+	if stay == 0 && s.listed > 0 {
+		n := len(x.suspects)
+		x.suspects = slices.DeleteFunc(x.suspects, func(key Key) bool { return x.part(key) == uint64(part) })
+		x.bytes -= int64(n-len(x.suspects)) * suspectBytes
+		s.listed = 0
+	}
+	s.keep(func(e *entry) bool { return e.flags&stay != 0 })
 	x.bytes += s.bytes() + x.disk.memory - before
 	return x.err
 }
@@ -122,10 +155,54 @@ func (x *Index) spill(part int) error {
 // suspectTotal is what a suspect takes with its entry.
 const suspectTotal = suspectBytes + 82
 
+// recall brings suspects back to memory, of runs whose suspects are all due, while few are there.
+func (x *Index) recall(tail Pos) {
+	for x.disk != nil && x.err == nil && x.hasRoomFor(1) {
+		part, r := x.disk.due(tail)
+		if r == nil {
+			return
+		}
+		x.err = x.recallRun(part, r)
+	}
+}
+
+// hasRoomFor reports whether there may be n suspects more in memory.
+func (x *Index) hasRoomFor(n int) bool { return int64(len(x.suspects)+n)*suspectTotal <= x.limit/8 }
+
+// recallRun brings back suspects of one run.
+func (x *Index) recallRun(part int, r *run) error {
+	var keys []Key
+	s := r.read(x.disk)
+	for x.hasRoomFor(len(keys) + 1) {
+		if err := s.advance(); err != nil {
+			return err
+		}
+		if s.now == nil {
+			break
+		}
+		if s.now.flags&listed == 0 || x.shards[part].find(s.now.key) != nil {
+			continue
+		}
+		var newest entry
+		if x.onDisk(s.now.key, &newest) && newest.flags&listed != 0 {
+			keys = append(keys, newest.key)
+		}
+	}
+	for _, key := range keys { // which may put the run in the place of another
+		if _, err := x.fetch(key); err != nil {
+			return err
+		}
+	}
+	if s.now == nil {
+		r.doubt = doubt{}
+	}
+	return x.err
+}
+
 // sweepDisk is Sweep of what one shard has on disk.
-func (x *Index) sweepDisk(tail Pos) {
+func (x *Index) sweepDisk(forget change.HLC, tail Pos) {
 	before := x.disk.memory
-	late, err := x.disk.sweep(x.sweep, x.forget, tail)
+	late, err := x.disk.sweep(x.sweep, forget, tail)
 	x.next = min(x.next, late-1)
 	x.bytes += x.disk.memory - before
 	if x.err = err; err == nil {

@@ -90,6 +90,11 @@ type clash struct {
 
 func newClash(t *testing.T, e engines, name string) *clash {
 	t.Helper()
+	return newClashOf(t, newPairOf(t, e, name, nil), hotTables(scaled(20, 100), e))
+}
+
+func newClashOf(t *testing.T, p *pair, tables []*table) *clash {
+	t.Helper()
 	seed := rand.Uint64N(1e6)
 	if text := os.Getenv("DUPLEX_SEED"); text != "" {
 		var err error
@@ -98,11 +103,10 @@ func newClash(t *testing.T, e engines, name string) *clash {
 		}
 	}
 	c := &clash{t: t, r: rand.New(rand.NewPCG(seed, 1)), captures: map[*side]*Process{}, applies: map[*side]*Process{}, done: map[string]int{}}
-	p := newPairOf(t, e, name, nil)
 	threads, rows := []int{1, 4, 8}[c.r.IntN(3)], []int{1, 10, 100, 1000}[c.r.IntN(4)]
 	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", threads, rows))
 	t.Logf("DUPLEX_SEED=%d: threads %d, batch_rows %d", seed, threads, rows)
-	c.rivals = newRivals(p, seed, hotTables(scaled(20, 100), e), scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
+	c.rivals = newRivals(p, seed, tables, scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
 	for _, s := range p.sides() {
 		c.captures[s], c.applies[s] = p.process(s, "capture"), p.process(s, "apply")
 		c.processes = append(c.processes, c.captures[s], c.applies[s])

@@ -20,7 +20,7 @@ type side struct {
 	number int // 1 or 2: its AUTO_INCREMENT offset
 	// The flow mappings of a process file. A test may replace them before it
 	// makes processes.
-	mysqlText, kafkaText, registryText, peersText string
+	mysqlText, kafkaText, registryText, peersText, conflictsText string
 }
 
 // pair is two regions, the task between them, and their processes.
@@ -157,6 +157,9 @@ func (p *pair) processFile(s *side, name string) (path, listen string) {
 	}
 	if s.peersText != "" {
 		lines = append(lines, "peers: "+s.peersText)
+	}
+	if s.conflictsText != "" {
+		lines = append(lines, "conflicts: "+s.conflictsText)
 	}
 	path = filepath.Join(p.dir, name+".yaml")
 	writeLines(p.t, path, lines)
