@@ -168,9 +168,11 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 	}
 	marked := time.Time{}
 	for {
+		asked := time.Now()
 		if err := t.receive(ctx); err != nil {
 			return err
 		}
+		waited := time.Since(asked)
 		if err := t.assemble(ctx); err != nil {
 			return err
 		}
@@ -182,7 +184,10 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 			t.mark()
 			marked = time.Now()
 		}
-		t.v.sweep()
+		// A part at each answer of Kafka; all when there is nothing else to do, or it would take minutes.
+		for done := t.v.sweep(); !done && waited > tailPause/2; {
+			done = t.v.sweep()
+		}
 	}
 }
 

@@ -351,14 +351,15 @@ func (v *versions) reached(seq change.Seq) {
 	v.tail = max(v.tail, seq)
 }
 
-// sweep forgets a part of what needs no remembering.
-func (v *versions) sweep() {
+// sweep forgets a part of what needs no remembering. It reports whether that was the last part.
+func (v *versions) sweep() (done bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	stable := v.frontier.Stable()
-	v.index.Sweep(stable, converge.Pos(v.tail))
+	done = v.index.Sweep(stable, converge.Pos(v.tail))
 	v.dropBulks(stable)
 	v.measure()
+	return done
 }
 
 // suspects returns the rows that seem to have an older image than the newest
