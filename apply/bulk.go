@@ -2,6 +2,7 @@ package apply
 
 import (
 	"slices"
+	"sort"
 
 	"duplex/change"
 	"duplex/converge"
@@ -12,15 +13,19 @@ import (
 // row comes into the index when it is asked for.
 type bulk struct {
 	rows []uint64 // halves of the rows' keys in the index; sorted once it is written
+	// places are where their images stand, nil if there is one source only: then nothing comes
+	// over them that is older, but what the region itself writes.
+	places []converge.Place
 	// known are those of its rows that the index knew before: what it has of them is
 	// older, and must not be taken for the newest when the bulk is forgotten.
 	known []converge.Key
 	write converge.Write
+	at    converge.Pos
 }
 
 // addBulk notes a change of it, and returns what stands for its row. That isn't
 // written yet: what the index knows of it is what the change meets.
-func (v *versions) addBulk(b *bulk, t *boundTable, key []byte, m made) (id converge.Key, err error) {
+func (v *inbound) addBulk(b *bulk, t *boundTable, key []byte, m made) (id converge.Key, err error) {
 	if !t.tracked {
 		return id, nil
 	}
@@ -34,6 +39,9 @@ func (v *versions) addBulk(b *bulk, t *boundTable, key []byte, m made) (id conve
 		return id, err
 	}
 	b.rows = append(b.rows, id.A)
+	if !v.alone() {
+		b.places = append(b.places, m.place)
+	}
 	v.clashes.streamed = m.seq
 	if known {
 		b.known = append(b.known, id)
@@ -43,17 +51,19 @@ func (v *versions) addBulk(b *bulk, t *boundTable, key []byte, m made) (id conve
 }
 
 // wroteBulk notes that it is committed.
-func (v *versions) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) error {
-	slices.Sort(b.rows)
+func (v *inbound) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) error {
+	b.sort()
 	b.write = converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.source, s.Seq)}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	b.at = v.ticket(s.Seq)
+	v.bulks = slices.DeleteFunc(v.bulks, func(had *bulk) bool { return had.write.Version == b.write.Version }) // told by an earlier session
 	v.bulks = append(v.bulks, b)
 	v.decided(stamps)
 	v.metBulk(b, s)
 	for _, id := range b.known {
 		k, known := v.index.Of(id)
-		if err := v.note(id, k, known, made{hlc: s.HLC, origin: s.Origin, seq: s.Seq}, s.Seq); err != nil {
+		if err := v.note(id, k, known, made{hlc: s.HLC, origin: s.Origin, seq: s.Seq, place: b.of(id.A)}, s.Seq, b.at); err != nil {
 			return err
 		}
 	}
@@ -61,11 +71,44 @@ func (v *versions) wroteBulk(b *bulk, s change.Stamp, stamps []change.Stamp) err
 	return nil
 }
 
+// sort puts the rows into the order in which they are found; of one row the last change
+// stays last.
+func (b *bulk) sort() {
+	if b.places == nil {
+		slices.Sort(b.rows)
+		return
+	}
+	sort.Stable((*byRow)(b))
+}
+
+type byRow bulk
+
+func (b *byRow) Len() int           { return len(b.rows) }
+func (b *byRow) Less(i, j int) bool { return b.rows[i] < b.rows[j] }
+func (b *byRow) Swap(i, j int) {
+	b.rows[i], b.rows[j] = b.rows[j], b.rows[i]
+	b.places[i], b.places[j] = b.places[j], b.places[i]
+}
+
+// of returns where the image stands that it left of a row, if that is remembered.
+func (b *bulk) of(row uint64) converge.Place {
+	i, found := slices.BinarySearch(b.rows, row)
+	if !found || b.places == nil {
+		return 0
+	}
+	for i+1 < len(b.rows) && b.rows[i+1] == row {
+		i++
+	}
+	return b.places[i]
+}
+
 // unpack brings a row into the index if a bulk has it.
 func (v *versions) unpack(key converge.Key) error {
 	for _, b := range v.bulks {
 		if _, found := slices.BinarySearch(b.rows, key.A); found {
-			if err := v.index.Wrote(key, b.write, converge.Pos(b.write.Seq)); err != nil {
+			w := b.write
+			w.Place = b.of(key.A)
+			if err := v.index.Wrote(key, w, b.at); err != nil {
 				return err
 			}
 		}
@@ -75,7 +118,8 @@ func (v *versions) unpack(key converge.Key) error {
 
 // dropBulks forgets those that need no remembering.
 func (v *versions) dropBulks(stable change.HLC) {
+	tailed := v.tailed()
 	v.bulks = slices.DeleteFunc(v.bulks, func(b *bulk) bool {
-		return b.write.Version.HLC <= stable && b.write.Seq <= v.tail
+		return b.write.Version.HLC <= stable && b.at <= tailed
 	})
 }

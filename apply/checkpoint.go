@@ -21,6 +21,8 @@ type checkpoint struct {
 	had change.Seq
 	// local is the region's last transaction that all after it has seen.
 	local change.Seq
+	// hlc is that of the last transaction of the source that is done with.
+	hlc change.HLC
 	// epoch is that of the conflicts which are to be recorded before it is settled,
 	// 0 if they aren't all found.
 	epoch int64

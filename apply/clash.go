@@ -94,7 +94,7 @@ const (
 
 // meet notes that a local write of the row that id stands for and one of the source's
 // were made without either having seen the other.
-func (v *versions) meet(t *boundTable, id converge.Key, key []byte, local, remote converge.Write) {
+func (v *inbound) meet(t *boundTable, id converge.Key, key []byte, local, remote converge.Write) {
 	c := clash{table: t, local: local, remote: remote, localAt: v.imageAt(local.Place), remoteAt: v.imageAt(remote.Place)}
 	held := v.clashes.held[id]
 	for i := range held {
@@ -138,7 +138,7 @@ func (c *clashes) release() {
 
 // handOn gives the recorder what was found, waiting for room. No lock may be
 // held: the recorder is waited for.
-func (v *versions) handOn(ctx context.Context) error {
+func (v *inbound) handOn(ctx context.Context) error {
 	v.mu.Lock()
 	found := v.clashes.found
 	v.clashes.found = nil
@@ -151,7 +151,7 @@ func (v *versions) handOn(ctx context.Context) error {
 
 // metBy notes that a change which came in has met a local write of which k is
 // known, if it has.
-func (v *versions) metBy(t *boundTable, id converge.Key, key []byte, k converge.Known, m made) {
+func (v *inbound) metBy(t *boundTable, id converge.Key, key []byte, k converge.Known, m made) {
 	w := converge.Write{Version: m.version(), Seq: m.seq, Place: m.place}
 	v.metAgain(id, w)
 	if m.origin != v.source {
@@ -165,7 +165,7 @@ func (v *versions) metBy(t *boundTable, id converge.Key, key []byte, k converge.
 
 // metLocal notes that a local write which the tail has read has met one of the
 // source's of which k is known, if it has.
-func (v *versions) metLocal(t *boundTable, id converge.Key, key []byte, k converge.Known, w converge.Write, s change.Stamp) {
+func (v *inbound) metLocal(t *boundTable, id converge.Key, key []byte, k converge.Known, w converge.Write, s change.Stamp) {
 	v.metAgain(id, w)
 	if v.clashes.streamed != 0 && len(v.clashes.during) < maxDuring && k.Seq != v.clashes.streamed {
 		v.clashes.during = append(v.clashes.during, localWrite{t, id, append([]byte(nil), key...), w, s})
@@ -178,7 +178,7 @@ func (v *versions) metLocal(t *boundTable, id converge.Key, key []byte, k conver
 
 // metBulk notes that local writes that the tail has read while a large transaction
 // was written have met it, if they have.
-func (v *versions) metBulk(b *bulk, s change.Stamp) {
+func (v *inbound) metBulk(b *bulk, s change.Stamp) {
 	for _, d := range v.clashes.during {
 		if _, has := slices.BinarySearch(b.rows, d.id.A); !has {
 			continue
@@ -194,7 +194,7 @@ func (v *versions) metBulk(b *bulk, s change.Stamp) {
 
 // metAgain notes a write of a row which the same transaction may have written
 // before: where that was found in a conflict, this is what the transaction left.
-func (v *versions) metAgain(id converge.Key, w converge.Write) {
+func (v *inbound) metAgain(id converge.Key, w converge.Write) {
 	held := v.clashes.held[id]
 	for i := range held {
 		switch c := &held[i]; {

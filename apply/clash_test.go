@@ -105,13 +105,13 @@ func TestConflictHasTheLastImage(t *testing.T) {
 	at := func(offset int64) made {
 		return made{hlc: 10, origin: "west", seq: 5, order: offset, place: k.places.add(spine.Partition{Topic: "west.shop.a"}, offset)}
 	}
-	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: at(1)}}, {k.table, row{key: k.key, made: at(2)}}}))
+	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: at(1)}}, {k.table, row{key: k.key, made: at(2)}}}, 5))
 	k.met("local 3@7 beats remote 5@2")
 
 	k = newKnown(t)
 	k.localSeen(3, 4, 5, 7)
 	k.wholly(3)
-	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: at(1)}}, {k.table, row{key: k.key, made: at(2)}}}))
+	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: at(1)}}, {k.table, row{key: k.key, made: at(2)}}}, 5))
 	k.met("remote 5@2 beats local 3@7")
 }
 

@@ -22,7 +22,7 @@ func (s *session) note() {
 	s.mu.Lock()
 	s.sawUpTo(s.stamps)
 	if learnt {
-		s.done.offsets, s.done.seq, s.done.local = s.in.Taken(), s.asm.Applied, s.saw
+		s.done.offsets, s.done.seq, s.done.local, s.done.hlc = s.in.Taken(), s.asm.Applied, s.saw, s.heard
 	}
 	written := s.done.written
 	s.mu.Unlock()
@@ -38,12 +38,16 @@ func (s *session) note() {
 	}
 }
 
-// sawUpTo notes what transactions that are done with had seen of this region. It goes
+// sawUpTo notes what transactions that are done with had seen of this region, and the HLC
+// of the source's. It goes
 // with the offsets after them, not with what versions has decided: what follows the
 // offsets is read again, and must meet all that it hadn't seen.
 func (s *session) sawUpTo(stamps []change.Stamp) {
 	for i := range stamps {
 		s.saw = max(s.saw, stamps[i].Seen.Of(s.st.cfg.Process.Region))
+		if stamps[i].Origin == s.st.cfg.Source {
+			s.heard = max(s.heard, stamps[i].HLC)
+		}
 	}
 }
 
@@ -53,7 +57,7 @@ func (s *session) written(b *batch) {
 	s.sawUpTo(b.stamps)
 	s.done.written, s.writtenAt = b.seq, time.Now()
 	if b.offsets != nil {
-		s.done.offsets, s.done.seq, s.done.local = b.offsets, b.seq, s.saw
+		s.done.offsets, s.done.seq, s.done.local, s.done.hlc = b.offsets, b.seq, s.saw, s.heard
 	}
 	s.mu.Unlock()
 	s.st.wrote(b)

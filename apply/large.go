@@ -60,7 +60,7 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 	}
 	if err := l.write(ctx); err != nil {
 		s.streamer.rollback(ctx)
-		if s.versions != nil && !l.end.Cascades && isDuplicate(err) {
+		if s.pool.crowded != nil && !l.end.Cascades && isDuplicate(err) {
 			err = s.crowdedLarge(ctx, l.refused, err)
 		}
 		if l.reading && !supervise.IsPermanent(err) {
@@ -78,7 +78,7 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		b.stamps, s.stamps = s.stamps, nil
 		err := s.versions.wroteBulk(&l.rows, stamp, b.stamps)
 		if err == nil {
-			err = s.versions.relearn(l.given)
+			err = s.versions.relearn(l.given, stamp.Seq)
 		}
 		if err == nil {
 			err = s.versions.handOn(ctx)

@@ -54,10 +54,10 @@ const (
 // older version, it would take the image for one that came over the newest. Who
 // wrote it tells so at once, or reads it again at the start, and tells then. It reports
 // whether that came.
-func (v *versions) awaitNoted(ctx context.Context, s change.Stamp) (bool, error) {
+func (v *inbound) awaitNoted(ctx context.Context, s change.Stamp) (bool, error) {
 	for {
 		v.mu.Lock()
-		if s.Origin != v.source || s.Seq <= v.told.seq || v.lax || v.again {
+		if s.Origin != v.source || s.Seq <= v.told.seq || v.lax || v.lost(s.Seq) {
 			v.mu.Unlock()
 			return true, nil
 		}
@@ -69,16 +69,19 @@ func (v *versions) awaitNoted(ctx context.Context, s change.Stamp) (bool, error)
 			return false, context.Cause(ctx)
 		case <-time.After(notingPatience):
 			v.mu.Lock()
-			v.lax = true
+			v.lax = !v.learning()
+			lax := v.lax
 			v.mu.Unlock()
-			return false, nil
+			if lax {
+				return false, nil
+			}
 		}
 	}
 }
 
 // awaitRead waits, before a transaction that was applied is known again, until the
 // tail has read what it had seen.
-func (v *versions) awaitRead(ctx context.Context, s change.Stamp) error {
+func (v *inbound) awaitRead(ctx context.Context, s change.Stamp) error {
 	for {
 		v.mu.Lock()
 		left, began := v.patience, time.Now()
@@ -101,7 +104,7 @@ func (v *versions) awaitRead(ctx context.Context, s change.Stamp) error {
 }
 
 // noted notes that all that was written up to seq has been told.
-func (v *versions) noted(seq change.Seq) {
+func (v *inbound) noted(seq change.Seq) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.told.upTo(seq)

@@ -31,7 +31,7 @@ type pool struct {
 	written func(*batch)
 	// versions, if it isn't nil, knows rows that have a newer version than what came
 	// in.
-	versions *versions
+	versions *inbound
 	// crowded, if it isn't nil, makes room where a batch was refused with a duplicate
 	// key, which is cause; nil means that it is to be tried again.
 	crowded func(ctx context.Context, w *writer, b *batch, cause error) error

@@ -20,8 +20,10 @@ import (
 // read assembles transactions and fills batches until ctx ends; work is the
 // context of what must be finished.
 func (s *session) read(ctx, work context.Context) error {
-	if err := s.awaitTail(ctx, work); err != nil {
-		return err
+	if s.round == nil {
+		if err := s.awaitTail(ctx, work); err != nil {
+			return err
+		}
 	}
 	mends := time.NewTicker(repairEvery)
 	defer mends.Stop()
@@ -154,6 +156,14 @@ func (s *session) assemble(ctx, going context.Context) error {
 			if err := s.st.checkClock(end.Stamp.Seq, end.Stamp.HLC); err != nil {
 				return errors.Join(s.settle(ctx), err) // what came before is done with
 			}
+		}
+		if end != nil && end.Stamp.Seq > s.known && s.round != nil && !s.awaited {
+			// The tail reads on when what was applied is known again.
+			s.note()
+			if err := s.awaitTail(going, ctx); err != nil || going.Err() != nil {
+				return err
+			}
+			s.awaited = true
 		}
 		switch {
 		case status == spine.Nothing:

@@ -40,11 +40,11 @@ const (
 	purgePause = 200 * time.Millisecond
 )
 
-func (s *session) newRecorder() *recorder {
+func (s *session) newRecorder(db *sql.DB) *recorder {
 	kafka, registry := s.st.cfg.source()
 	own := s.st.cfg.Process
 	return &recorder{
-		db: s.target, spec: s.st.cfg.Spec, queue: s.versions.clashes.queue, tally: &s.st.tally, log: s.st.cfg.Log, most: recordAtOnce,
+		db: db, spec: s.st.cfg.Spec, queue: s.versions.clashes.queue, tally: &s.st.tally, log: s.st.cfg.Log, most: recordAtOnce,
 		own:  func(topic string) bool { r, _, _, ok := topics.ParseTable(topic); return ok && r == own.Region },
 		home: newImages(own.Kafka, own.Registry), away: newImages(kafka, registry),
 	}
@@ -88,6 +88,9 @@ func (r *recorder) record(ctx context.Context, found []clash) error {
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if isDuplicate(err) {
+			continue // a write lost to two other regions', and the other stream has recorded it meanwhile
 		}
 		if fault := mysql.Classify(err); fault.Number != 0 && fault.Class != mysql.Retry {
 			return classify(err)

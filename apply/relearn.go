@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 
+	"duplex/change"
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
@@ -149,7 +150,7 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 		}
 		s.stamps = nil
 	}
-	if err := s.versions.relearn(rows); err != nil {
+	if err := s.versions.relearn(rows, stamp.Seq); err != nil {
 		return err
 	}
 	s.versions.noted(stamp.Seq)
@@ -163,10 +164,11 @@ type relearnt struct {
 }
 
 // relearn notes the rows of one transaction that was applied before.
-func (v *versions) relearn(rows []relearnt) error {
+func (v *inbound) relearn(rows []relearnt, seq change.Seq) error {
 	slices.SortStableFunc(rows, func(a, b relearnt) int { return cmp.Compare(a.row.made.order, b.row.made.order) })
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	at := v.ticket(seq)
 	for i := range rows {
 		t, m := rows[i].table, rows[i].row.made
 		if !t.tracked {
@@ -187,7 +189,7 @@ func (v *versions) relearn(rows []relearnt) error {
 			v.refer(id, t, rows[i].row.key, m.version())
 		}
 		if err == nil {
-			err = v.note(id, k, known, m, m.seq)
+			err = v.note(id, k, known, m, m.seq, at)
 		}
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"duplex/mysql"
 	"duplex/schemas"
 	"duplex/spine"
+	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -71,13 +72,24 @@ func (s *session) mend(ctx context.Context) error {
 	if len(due) == 0 {
 		return nil
 	}
-	if err := (&repair{s: s, keys: due[:min(len(due), repairRows)]}).run(ctx); err != nil {
+	if err := s.putBack(ctx, due); err != nil {
 		return s.unlessLate(err)
 	}
 	if due, more := s.versions.suspects(); len(due) == 0 && !more && s.recordedAll() {
 		s.settledNow()
 	}
 	return nil
+}
+
+// putBack repairs some of the rows that are due, unless another stream is at it.
+func (s *session) putBack(ctx context.Context, due []converge.Key) error {
+	if s.round != nil {
+		if !s.round.repairing.TryLock() {
+			return nil
+		}
+		defer s.round.repairing.Unlock()
+	}
+	return (&repair{s: s, keys: due[:min(len(due), repairRows)]}).run(ctx)
 }
 
 // unlessLate passes on an error, but not that the tail is late: then it is given
@@ -96,7 +108,7 @@ func (s *session) unlessLate(err error) error {
 // pulse has the tail read all that is in the binlog now: it waits for a canary.
 // All batches must be done.
 func (s *session) pulse(ctx context.Context) error {
-	written := s.writtenUpTo()
+	mark, written := s.versions.mark(), s.writtenUpTo()
 	token := rand.Text()
 	read := s.tail.expect(token)
 	defer s.tail.forget(token)
@@ -109,7 +121,7 @@ func (s *session) pulse(ctx context.Context) error {
 	select {
 	case <-read:
 		s.tailLate.Store(false)
-		s.versions.reached(written)
+		s.versions.reached(mark, written)
 		return nil
 	case <-limit.C:
 		return errTailLate
@@ -138,7 +150,7 @@ func (r *repair) run(ctx context.Context) error {
 	}
 	w.rollback(ctx)
 	s.versions.restoredNone()
-	if isDuplicate(err) {
+	if s.pool.crowded != nil && isDuplicate(err) {
 		if err = r.makeRoom(ctx, err); err == nil {
 			return nil // they are still suspects
 		}
@@ -202,11 +214,11 @@ func (w *writer) lock(ctx context.Context, rows []repairRow) error {
 
 // restore returns the rows that are still wrong, the tail having read all that
 // was written before they were locked, and notes that they are being put back.
-func (v *versions) restore(r *repair) []*tableRows {
+func (v *inbound) restore(r *repair) []*tableRows {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	m := newMerged(0)
-	v.restored = map[converge.Key]converge.Digest{}
+	v.restored, v.restorer = map[converge.Key]restored{}, v.source
 	for i := range r.rows {
 		row := &r.rows[i]
 		k, known := v.index.Of(row.key)
@@ -216,7 +228,7 @@ func (v *versions) restore(r *repair) []*tableRows {
 		if k.Last == k.Digest {
 			continue
 		}
-		v.restored[row.key] = k.Digest
+		v.restored[row.key] = restored{k.Digest, k.Last}
 		written, _ := m.merge(row.table, row.row.key, nil, row.row.after)
 		written.mixed = true // what is there now isn't known
 		v.repaired.Add(1)
@@ -226,12 +238,13 @@ func (v *versions) restore(r *repair) []*tableRows {
 }
 
 // restoredAll ends a repair that was committed, the tail having read it. What
-// doesn't show in the binlog was right already.
+// doesn't show in the binlog was right already, unless something was written over it
+// since.
 func (v *versions) restoredAll() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for key, d := range v.restored {
-		if k, known := v.index.Of(key); known && k.Digest == d {
+	for key, back := range v.restored {
+		if k, known := v.index.Of(key); known && k.Digest == back.image && k.Last == back.over {
 			v.index.Cleared(key)
 		}
 	}
@@ -276,20 +289,40 @@ func (r *repair) fetch(ctx context.Context) error {
 		wanted[at][offset] = &repairRow{key: key, known: k}
 	}
 	v.mu.Unlock()
-	own, foreign := map[spine.Partition]map[int64]*repairRow{}, map[spine.Partition]map[int64]*repairRow{}
+	of := map[change.Region]map[spine.Partition]map[int64]*repairRow{}
 	for at, offsets := range wanted {
-		if r.s.tail.wanted()(at.Topic) {
-			own[at] = offsets
-		} else {
-			foreign[at] = offsets
+		region, _, _, _ := topics.ParseTable(at.Topic)
+		if of[region] == nil {
+			of[region] = map[spine.Partition]map[int64]*repairRow{}
+		}
+		of[region][at] = offsets
+	}
+	for region, wanted := range of {
+		if err := r.readFrom(ctx, region, wanted); err != nil {
+			return err
 		}
 	}
-	kafka, _ := r.s.st.cfg.source()
-	if err := r.read(ctx, kafka, foreign, r.s.binders); err != nil {
-		return err
+	return nil
+}
+
+// repairPatience is how long is waited for images, where the region is needed to go on.
+const repairPatience = 30 * time.Second
+
+// readFrom reads images from a region's topics.
+func (r *repair) readFrom(ctx context.Context, region change.Region, wanted map[spine.Partition]map[int64]*repairRow) error {
+	s := r.s
+	kafka, _ := s.st.cfg.source()
+	binders := s.binders
+	switch region {
+	case s.st.cfg.Source:
+	case s.st.cfg.Process.Region:
+		kafka, binders = s.st.cfg.Process.Kafka, s.ownBinders
+	default:
+		return r.readThird(ctx, region, wanted)
 	}
-	cfg := r.s.st.cfg.Process
-	return r.read(ctx, cfg.Kafka, own, r.s.ownBinders)
+	ctx, cancel := context.WithTimeoutCause(ctx, repairPatience, errors.New("reading images to put back: Kafka doesn't give them"))
+	defer cancel()
+	return r.read(ctx, kafka, wanted, binders)
 }
 
 // read reads single records.
@@ -297,8 +330,6 @@ func (r *repair) read(ctx context.Context, kafka config.Kafka, wanted map[spine.
 	if len(wanted) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("reading images to put back: Kafka doesn't give them"))
-	defer cancel()
 	from, left := map[string]map[int32]kgo.Offset{}, 0
 	for at, offsets := range wanted {
 		first := int64(-1)
@@ -368,7 +399,7 @@ func (s *session) settleAll(ctx context.Context) error {
 		if len(due) == 0 {
 			return nil
 		}
-		if err := (&repair{s: s, keys: due[:min(len(due), repairRows)]}).run(ctx); err != nil {
+		if err := s.putBack(ctx, due); err != nil {
 			return err
 		}
 	}

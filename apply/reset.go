@@ -209,7 +209,7 @@ func (s *session) keepSettled(ctx context.Context) error {
 // echoAgain notes, of a row, an image that was written here before the target went
 // back: what comes in again up to there is no newer. It has no place, as it needs
 // no putting back: the row has it.
-func (v *versions) echoAgain(id converge.Key, batch change.Seq, hlc change.HLC) error {
+func (v *inbound) echoAgain(id converge.Key, batch change.Seq, hlc change.HLC) error {
 	w := v.opaqueWrite(batch, hlc)
 	if err := v.index.Wrote(id, w, 0); err != nil {
 		return err
@@ -218,11 +218,13 @@ func (v *versions) echoAgain(id converge.Key, batch change.Seq, hlc change.HLC) 
 }
 
 // begin notes that all that was in the binlog before this session has been read.
-func (v *versions) begin() {
+func (v *inbound) begin() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.again, v.tail = false, v.from
-	v.told.upTo(v.from)
+	if v.again = false; v.alone() {
+		v.tail = v.from
+		v.told.upTo(v.from)
+	}
 }
 
 // unsettled finds where what is applied and not settled begins, to be read for its
@@ -313,7 +315,7 @@ func (s *session) seenBefore(ctx context.Context) (change.Seq, error) {
 // comes in may have been applied here before: a local write since would be
 // overwritten, if only until the tail comes by.
 func (s *session) awaitTail(ctx, work context.Context) error {
-	if s.had == 0 || s.tail == nil {
+	if s.tail == nil || s.had == 0 && (s.round == nil || !s.round.lowered) {
 		return nil
 	}
 	token := rand.Text()

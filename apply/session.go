@@ -54,12 +54,16 @@ type session struct {
 	saver     *spine.Committer
 	decoded   schemas.Decoded
 
-	// versions is nil where conflicts aren't looked for.
-	versions      *versions
+	// versions is nil where conflicts aren't looked for. round is what the task's streams
+	// into the region share, nil if there is one.
+	versions      *inbound
+	round         *round
 	tail          *tail
 	tailStart     tailStart
 	tailSaver     *spine.Committer
 	ownBinders    *binders
+	thirds        map[change.Region]*binders // of the topics of third regions
+	awaited       bool                       // the tail, among several sources
 	recorder      *recorder
 	known         change.Seq     // the last that was applied before this session
 	stamps        []change.Stamp // of the source's transactions that no batch has yet
@@ -79,6 +83,7 @@ type session struct {
 	done       checkpoint // as far as nothing is under way
 	candidate  checkpoint // done, some time ago
 	saw        change.Seq // of this region, by what is done with
+	heard      change.HLC // of the source's transactions that are done with
 	settled    checkpoint // as far as nothing is under way and the tail has come by
 	writtenAt  time.Time  // when done.written last moved
 	attached   time.Time  // when a batch last got offsets
@@ -87,7 +92,10 @@ type session struct {
 
 // session runs one session.
 func (st *Stream) session(ctx context.Context) error {
-	run := st.run
+	run := st.runAlone
+	if st.arbiter != nil {
+		run = st.runTogether
+	}
 	if st.cfg.Spec.Apply.Ordering == tasks.OrderingKey {
 		run = st.runShare
 	}
@@ -95,15 +103,27 @@ func (st *Stream) session(ctx context.Context) error {
 	final = withRoom(final)
 	st.careful = carefully
 	var gap *unlearntError
-	st.unlearnt = errors.As(final, &gap)
+	st.unlearnt = errors.As(final, &gap) || st.unlearnt && (errors.Is(final, errAnew) || errors.Is(final, errOthers))
 	if supervise.IsPermanent(final) {
 		final = st.withMend(final)
 	}
 	return final
 }
 
+func (st *Stream) runAlone(ctx context.Context) error { return st.run(ctx, nil) }
+
+// runTogether runs a session with those of the task's other streams into the region.
+func (st *Stream) runTogether(ctx context.Context) error {
+	r, err := st.joinRound(ctx)
+	if err != nil {
+		return err
+	}
+	defer st.arbiter.leave(r, st.cfg.Source)
+	return r.during(ctx, func(ctx context.Context) error { return st.run(ctx, r) })
+}
+
 // run wires the stages of a session and runs them.
-func (st *Stream) run(ctx context.Context) error {
+func (st *Stream) run(ctx context.Context, r *round) error {
 	target, err := mysql.Open(st.cfg.Process.MySQL, mysql.Applying)
 	if err != nil {
 		return supervise.Permanent(err)
@@ -119,7 +139,7 @@ func (st *Stream) run(ctx context.Context) error {
 		return err
 	}
 	defer lease.release()
-	s := &session{st: st, target: target, progress: p, workers: st.workers(), hungry: make(chan struct{}, 1), fetches: make(chan kgo.Fetches), resets: make(chan error, 1), cautiously: cautious}
+	s := &session{st: st, round: r, target: target, progress: p, workers: st.workers(), hungry: make(chan struct{}, 1), fetches: make(chan kgo.Fetches), resets: make(chan error, 1), cautiously: cautious}
 	closeAll := func() {}
 	err = lease.during(ctx, func(ctx context.Context) error {
 		if err := (&truth{db: target, progress: p}).refuse(ctx); err != nil {
@@ -179,6 +199,9 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.keeper = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.PlaceGroup(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
 	s.binders = &binders{db: s.target, watch: newWatch(s.target), secret: maphash.MakeSeed(), untracked: s.st.untracked, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{},
 		wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+	if s.round != nil { // rows have one id for all
+		s.binders.watch, s.binders.secret = s.round.watch, s.round.secret
+	}
 	s.pool = newPool(s.workers, s.written, s.troubled)
 	s.open = newBatch(0)
 	own, err := s.watchConflicts(server)
@@ -189,7 +212,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	fail := func(err error) (func(), error) {
 		client.Close()
 		own.Close()
-		s.versions.close()
+		s.closeVersions()
 		return func() {}, err
 	}
 	if err := s.resume(ctx, applied.Seq); err != nil {
@@ -211,7 +234,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 		}
 		client.Close()
 		own.Close()
-		s.versions.close()
+		s.closeVersions()
 	}, nil
 }
 
@@ -243,8 +266,11 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		// and be it 0, what lies between is read again for its versions.
 		s.asm.Applied = saved.seq
 	}
-	s.done = checkpoint{offsets: spine.Offsets{}, seq: max(s.asm.Applied, 0), written: applied, had: s.had}
 	s.known = applied
+	if err := s.goBack(ctx); err != nil {
+		return err
+	}
+	s.done = checkpoint{offsets: spine.Offsets{}, seq: max(s.asm.Applied, 0), written: applied, had: s.had}
 	if s.versions == nil {
 		return nil
 	}
@@ -254,8 +280,14 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		s.asm.Applied, settled = spine.Unknown, 0
 		s.in.Adrift = func(spine.Partition) bool { return true }
 	}
-	s.versions.from, s.versions.tail, s.versions.again = settled, settled, s.had > 0
-	s.versions.told.upTo(settled)
+	if s.round != nil {
+		if err := s.round.admit(ctx, s, settled); err != nil {
+			return err
+		}
+	} else {
+		s.versions.from, s.versions.tail, s.versions.again = settled, settled, s.had > 0
+		s.versions.told.upTo(settled)
+	}
 	s.st.unlearnt = false
 	return nil
 }
@@ -293,8 +325,12 @@ func (s *session) flow(ctx context.Context, lease *lease) error {
 	group.Go(func() error { return lease.keep(work) })
 	group.Go(func() error { return s.fetch(work) })
 	group.Go(func() error { return s.save(work) })
-	group.Go(func() error { return s.binders.watch.keep(work) })
-	if s.tail != nil {
+	if s.round != nil {
+		group.Go(func() error { return s.round.keep(work) })
+	} else {
+		group.Go(func() error { return s.binders.watch.keep(work) })
+	}
+	if s.tail != nil && s.round == nil {
 		group.Go(func() error { return s.tail.keep(work, s.tailStart) })
 		group.Go(func() error { return s.recorder.keep(work) })
 	}

@@ -23,39 +23,42 @@ import (
 func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	cfg := s.st.cfg.Process
 	client, err := spine.Connect(cfg.Kafka)
-	spec := s.st.cfg.Spec
-	if err != nil || spec.Conflicts.Policy == tasks.NoPolicy {
+	if err != nil || s.st.cfg.Spec.Conflicts.Policy == tasks.NoPolicy {
 		return client, err
 	}
-	if len(spec.Regions) != 2 {
-		s.st.cfg.Log.Warn("conflicts are not looked for: the task has more than two regions; mend: write each row in one region, and say so by conflicts: {policy: none}", "regions", spec.Regions)
-		return client, nil
+	if s.round != nil {
+		s.versions, s.tail, s.thirds = s.round.v.sources[s.st.cfg.Source], s.round.tail, map[change.Region]*binders{}
+	} else {
+		s.versions = newVersions(cfg.Region, 0, s.st).sources[s.st.cfg.Source]
+		s.versions.spillOrTell(s.st.cfg.Log)
+		s.pool.crowded, s.recorder = s.crowded, s.newRecorder(s.target)
 	}
-	s.versions = newVersions(s.st)
-	if err := s.versions.spillTo(cfg.Conflicts); err != nil {
-		s.st.cfg.Log.Warn("what is to be known of rows that several regions write has no place but memory, and apply will wait when that is full", "error", err)
-	}
-	s.pool.versions, s.pool.crowded = s.versions, s.crowded
-	s.recorder = s.newRecorder()
+	s.pool.versions = s.versions
 	s.asm.Passed = s.noteEnd
-	s.binders.weigher = newWeigher(s.target, dialectOf(server))
+	if s.binders.weigher = newWeigher(s.target, dialectOf(server)); s.round != nil {
+		s.binders.weigher = s.round.weigher
+	}
 	newBinders := func() *binders {
 		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, weigher: s.binders.weigher, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
 	}
-	s.tail = &tail{st: s.st, v: s.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(), sourceBinders: s.binders, pulses: map[string]chan struct{}{}}
 	s.ownBinders = newBinders()
 	if s.ownBinders.registry, err = schemas.NewRegistry(cfg.Registry); err != nil {
 		client.Close()
 		return nil, supervise.Permanent(err)
 	}
+	if s.round != nil {
+		return client, nil
+	}
+	s.tail = &tail{spec: s.st.cfg.Spec, log: s.st.cfg.Log, v: s.versions.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(),
+		foreign: map[change.Region]*binders{s.st.cfg.Source: s.binders}, pulses: map[string]chan struct{}{}}
 	s.tailSaver = &spine.Committer{Admin: s.tail.admin, Source: cfg.Region, Spine: spine.Partition{Topic: topics.Spine(cfg.Region)},
-		Group: topics.TailGroup(s.st.cfg.Spec.Task, s.st.cfg.Source, cfg.Region)}
+		Group: topics.StreamTailGroup(s.st.cfg.Spec.Task, s.st.cfg.Source, cfg.Region)}
 	return client, nil
 }
 
 // findTail finds where the tail begins.
 func (s *session) findTail(ctx context.Context) error {
-	if s.tail == nil {
+	if s.tail == nil || s.round != nil {
 		return nil
 	}
 	saved, note, err := s.tailSaver.Load(ctx)
@@ -100,7 +103,7 @@ func (s *session) advance() {
 	if s.candidate.offsets != nil {
 		queue := s.versions.clashes.queue
 		if s.candidate.epoch == 0 {
-			if !s.versions.settled(s.candidate.written) {
+			if !s.versions.settled(&s.candidate) {
 				return
 			}
 			s.candidate.epoch = queue.mark()
@@ -117,7 +120,7 @@ func (s *session) advance() {
 func (s *session) settledNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.done.offsets == nil {
+	if s.done.offsets == nil || s.round != nil && !s.versions.settled(&s.done) {
 		return
 	}
 	s.settled = s.done
@@ -151,13 +154,18 @@ func (s *session) saveSettled(ctx context.Context) error {
 	s.mu.Lock()
 	now := s.settled
 	s.mu.Unlock()
+	if s.round != nil {
+		if saved, err := s.round.saveTail(ctx); !saved {
+			return err
+		}
+	}
 	if err := save(ctx, s.saver, now); err != nil {
 		return err
 	}
-	if err := s.keep(ctx, now); err != nil || s.tail == nil {
+	if err := s.keep(ctx, now); err != nil || s.tail == nil || s.round != nil {
 		return err
 	}
-	if mark, ok := s.tail.before(now.local); ok {
+	if mark, ok := s.tail.before(func(m tailMark) bool { return m.local <= now.local }); ok {
 		// Without its own Kafka a region goes on applying what others publish.
 		err := s.tailSaver.Save(ctx, mark.offsets, fmt.Sprintf(tailNote, mark.local))
 		if reset := new(spine.ResetError); errors.As(err, &reset) {

@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 
 	"duplex/config"
@@ -15,6 +16,20 @@ type remembered struct {
 	memory  atomic.Int64 // bytes
 	spilled atomic.Int64 // versions on disk, of some rows several
 	disk    atomic.Int64 // bytes
+}
+
+// closeVersions ends those of a session that has its own.
+func (s *session) closeVersions() {
+	if s.versions != nil && s.round == nil {
+		s.versions.close()
+	}
+}
+
+// spillOrTell gives versions a file, or tells that there is none.
+func (v *versions) spillOrTell(log *slog.Logger) {
+	if err := v.spillTo(v.limits); err != nil {
+		log.Warn("what is to be known of rows that several regions write has no place but memory, and apply will wait when that is full", "error", err)
+	}
 }
 
 // spillTo gives versions a file for what there is no memory for.
@@ -38,9 +53,6 @@ func (v *versions) measure() {
 
 // close ends a session's.
 func (v *versions) close() {
-	if v == nil {
-		return
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.remembered.memory.Store(0)

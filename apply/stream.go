@@ -49,6 +49,7 @@ func (c *Config) source() (config.Kafka, config.Registry) {
 // Stream applies the changes of one region to another.
 type Stream struct {
 	cfg     Config
+	arbiter *arbiter // nil if no other stream of the task comes into the region
 	service *supervise.Service
 	careful bool // the next session applies transactions one by one
 
@@ -83,6 +84,25 @@ type Stream struct {
 func New(cfg Config) *Stream {
 	cfg.Log = cfg.Log.With("service", "apply", "task", cfg.Spec.Task, "source", cfg.Source, "target", cfg.Process.Region)
 	return &Stream{cfg: cfg, service: supervise.New(cfg.Log)}
+}
+
+// NewStreams makes the streams of a task into a region, one from each other region. All
+// of them must run in one process.
+func NewStreams(cfg Config) (streams []*Stream) {
+	for _, source := range cfg.Spec.Regions {
+		if cfg.Source = source; source != cfg.Process.Region {
+			streams = append(streams, New(cfg))
+		}
+	}
+	if len(streams) > 1 && cfg.looksForConflicts() {
+		cfg.Source = ""
+		cfg.Log = cfg.Log.With("service", "apply", "task", cfg.Spec.Task, "target", cfg.Process.Region)
+		a := &arbiter{cfg: cfg, streams: streams}
+		for _, st := range streams {
+			st.arbiter = a
+		}
+	}
+	return streams
 }
 
 // Run applies until ctx ends. What is transient is tried again; what isn't stops it
@@ -136,6 +156,22 @@ func (st *Stream) wanted() func(topic string) bool {
 			known[topic] = is
 		}
 		return is
+	}
+}
+
+// joinRound waits until no other process applies the task.
+func (st *Stream) joinRound(ctx context.Context) (*round, error) {
+	for {
+		r, err := st.arbiter.join(ctx)
+		if !errors.Is(err, errStandby) {
+			return r, err
+		}
+		st.service.Enter(supervise.Checking, err)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(500 * time.Millisecond):
+		}
 	}
 }
 

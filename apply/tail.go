@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
+	"duplex/tasks"
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -24,14 +26,15 @@ import (
 // tells versions what its application has written and what of that which was
 // applied has come by.
 type tail struct {
-	st      *Stream
+	spec    *tasks.Spec
+	log     *slog.Logger
 	v       *versions
 	config  config.Kafka
 	from    config.Registry
 	admin   *kadm.Client // of the own Kafka
 	binders *binders
-	// sourceBinders bind what the source's topics have.
-	sourceBinders *binders
+	// foreign bind what the topics of other regions have.
+	foreign map[change.Region]*binders
 
 	in      *spine.Consumer
 	asm     *spine.Assembler
@@ -42,6 +45,7 @@ type tail struct {
 	rest    func() error   // tells what is left of it
 	failed  error          // of rest
 	wait    spine.Patience // of the head of the spine
+	hlc     change.HLC     // the greatest of the END records
 
 	mu     sync.Mutex
 	pulses map[string]chan struct{} // by token
@@ -52,6 +56,7 @@ type tail struct {
 type tailMark struct {
 	offsets spine.Offsets
 	local   change.Seq
+	hlc     change.HLC // the greatest of the transactions before it, whoever wrote them
 }
 
 const (
@@ -86,13 +91,13 @@ func (t *tail) keep(ctx context.Context, start tailStart) error {
 		pause := tailPause
 		if supervise.IsPermanent(err) {
 			pause = tailLongPause
-			t.st.cfg.Log.Warn("the own topics can't be read on: conflicts with what this region wrote before their end are not looked for", "error", err)
+			t.log.Warn("the own topics can't be read on: conflicts with what this region wrote before their end are not looked for", "error", err)
 			t.forgetMarks()
 			if ends, err := t.ends(ctx); err == nil {
 				start, pause = tailStart{ends, true}, tailPause
 			}
 		} else {
-			t.st.cfg.Log.Warn("the tail begins anew", "error", err, "after", pause)
+			t.log.Warn("the tail begins anew", "error", err, "after", pause)
 			if m, ok := t.oldestMark(); ok {
 				start = tailStart{offsets: m.offsets}
 			}
@@ -176,8 +181,10 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 		if err := t.assemble(ctx); err != nil {
 			return err
 		}
-		if err := t.v.handOn(ctx); err != nil {
-			return err
+		for _, in := range t.v.all {
+			if err := in.handOn(ctx); err != nil {
+				return err
+			}
 		}
 		t.in.Resume()
 		if time.Since(marked) > markEvery {
@@ -204,14 +211,16 @@ func (t *tail) receive(ctx context.Context) error {
 }
 
 func (t *tail) wanted() func(string) bool {
-	match, region := t.st.cfg.Spec.Tables.Match, t.v.region
+	match, region := t.spec.Tables.Match, t.v.region
 	return func(topic string) bool {
 		r, db, table, ok := topics.ParseTable(topic)
 		return ok && r == region && match(db, table)
 	}
 }
 
-func (t *tail) accept(origin change.Region) bool { return origin == t.v.region || origin == t.v.source }
+func (t *tail) accept(origin change.Region) bool {
+	return origin == t.v.region || t.v.sources[origin] != nil
+}
 
 // begin sets where the partitions are read from: from where it was saved, or from
 // the first record.
@@ -300,9 +309,13 @@ func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
 
 // awaitNoted waits until versions knows what it will be told of.
 func (t *tail) awaitNoted(ctx context.Context, stamp change.Stamp) error {
-	in, err := t.v.awaitNoted(ctx, stamp)
+	of := t.v.sources[stamp.Origin]
+	if of == nil {
+		return nil
+	}
+	in, err := of.awaitNoted(ctx, stamp)
 	if err == nil && !in {
-		t.st.cfg.Log.Warn("the own topics tell of a transaction that isn't known here as applied; mend: if the source's topics were lost, none is needed; else compare the regions", "seq", stamp.Seq)
+		t.log.Warn("the own topics tell of a transaction that isn't known here as applied; mend: if the source's topics were lost, none is needed; else compare the regions", "source", stamp.Origin, "seq", stamp.Seq)
 	}
 	return err
 }
@@ -311,7 +324,7 @@ func (t *tail) awaitNoted(ctx context.Context, stamp change.Stamp) error {
 func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error {
 	table, key, err := t.binders.decode(ctx, r, &t.decoded)
 	if supervise.IsPermanent(err) {
-		t.st.untracked(r.Topic, err)
+		t.binders.untracked(r.Topic, err)
 		return nil
 	}
 	if err != nil {
@@ -356,7 +369,7 @@ func (t *tail) tell(n noted, s *change.Stamp) error {
 	if s.Origin == t.v.region {
 		return t.v.local(n.table, n.key, *s, n.at, n.offset)
 	}
-	return t.v.echo(n, s)
+	return t.v.sources[s.Origin].echo(n, s)
 }
 
 // tellVague tells of the changes of a transaction whose keys differ in bytes and may
@@ -384,6 +397,7 @@ func (t *tail) passed(end *spine.Ending) {
 			return
 		}
 	}
+	t.hlc = max(t.hlc, end.Stamp.HLC)
 	t.v.read(end.Stamp)
 	if end.Canary == "" {
 		return
@@ -413,7 +427,7 @@ func (t *tail) forget(token string) {
 
 // mark notes where the tail is.
 func (t *tail) mark() {
-	if t.asm.Applied == spine.Unknown {
+	if t.asm.Applied == spine.Unknown && (t.v.alone() || t.hlc == 0) {
 		return
 	}
 	t.mu.Lock()
@@ -428,7 +442,7 @@ func (t *tail) mark() {
 		clear(t.marks[n:])
 		t.marks = t.marks[:n]
 	}
-	t.marks = append(t.marks, tailMark{t.in.Taken(), t.asm.Applied})
+	t.marks = append(t.marks, tailMark{t.in.Taken(), t.asm.Applied, t.hlc})
 }
 
 func (t *tail) forgetMarks() {
@@ -446,14 +460,13 @@ func (t *tail) oldestMark() (m tailMark, ok bool) {
 	return t.marks[0], true
 }
 
-// before returns the last mark up to which the region's own transactions were
-// seen by all that comes in from now on: those up to local. Earlier marks are
-// forgotten.
-func (t *tail) before(local change.Seq) (m tailMark, ok bool) {
+// before returns the last mark that is settled: those up to it are, and earlier ones
+// are forgotten.
+func (t *tail) before(settled func(tailMark) bool) (m tailMark, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := 0
-	for n < len(t.marks) && t.marks[n].local <= local {
+	for n < len(t.marks) && settled(t.marks[n]) {
 		n++
 	}
 	if n == 0 {

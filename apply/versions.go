@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"duplex/change"
@@ -16,20 +15,19 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// versions is what a session knows of the newest versions of rows, so that of two
-// regions' writes of a row that knew nothing of each other the newer stays,
+// versions is what is known in a region of the newest versions of rows, so that of
+// several regions' writes of a row that knew nothing of each other the newest stays,
 // whichever comes first (promise 4). The tail tells it what is in the region's own
-// topics, the pool what it has written.
+// topics, the pool of each stream what it has written.
 //
 // What comes in is written without looking at the row: what the index knows to
-// be newer is left out, and if it turns out, as the tail comes by, that a newer local
+// be newer is left out, and if it turns out, as the tail comes by, that a newer
 // write had been there already, that one is put back (repair). Either way the
 // last image in the binlog comes to be the newest version's.
 type versions struct {
-	region, source change.Region
-
-	// repaired counts rows put back.
-	repaired *atomic.Int64
+	region  change.Region
+	sources map[change.Region]*inbound
+	all     []*inbound // the same
 
 	limits     config.Conflicts
 	file       *spill.File // nil if there is none
@@ -38,30 +36,21 @@ type versions struct {
 	mu       sync.Mutex
 	index    *converge.Index
 	frontier *converge.Frontier
-	clashes  clashes
-	// tail is the last of the source's transactions of which the tail has
-	// read what became of it here.
-	tail change.Seq
-	// from is the last of the source's transactions that was settled before this
-	// session: what the tail reads of those needs nothing.
-	from change.Seq
-	// again is set while the tail reads what had been applied here before the target
-	// went back.
-	again bool
-	// told is the last of the source's transactions of which all that was written is
-	// told, own the last of the region's own that the tail has read.
-	told, own milestone
-	// lax is set once the tail has waited for told in vain: what it reads is of a numbering
-	// that is no more, as after a loss of the source's topics.
-	lax      bool
-	patience time.Duration // left to wait for own
-	bulks    []*bulk
-	// opaque are batches of which it isn't known which rows they wrote.
-	opaque map[change.Seq]converge.Write
-	places *places
-	// restored are rows that a repair is putting back. What the tail reads of them
-	// as applied is that.
-	restored map[converge.Key]converge.Digest
+	// least is the HLC up to which all was forgotten at the beginning, cleared that up to
+	// which, among several sources, all is forgotten and recorded; clearing waits for that.
+	least, cleared change.HLC
+	clearing       clearing
+	// own is the last of the region's own transactions that the tail has read.
+	own milestone
+	// tickets numbers, among several sources, what is written here in the order in
+	// which it is told: the places in the binlog that the index knows.
+	tickets converge.Pos
+	bulks   []*bulk
+	places  *places
+	// restored are rows that a repair is putting back, that of the stream from restorer.
+	// What the tail reads of them as applied from there is that.
+	restored map[converge.Key]restored
+	restorer change.Region
 	text     []byte // of a key
 	// contested are rows that both regions wrote, or that yielded, a short while ago.
 	contested map[converge.Key]struct{}
@@ -69,14 +58,22 @@ type versions struct {
 	yieldedRows map[converge.Key]yieldedRow
 }
 
-func newVersions(st *Stream) *versions {
-	region, source, limits := st.cfg.Process.Region, st.cfg.Source, st.cfg.Process.Conflicts
-	return &versions{
-		repaired: &st.repaired, patience: readPatience, clashes: clashes{held: map[converge.Key][]clash{}, queue: newClashQueue()},
-		region: region, source: source, index: converge.NewIndex(int64(limits.Memory), 0), limits: limits, remembered: &st.remembered, opaque: map[change.Seq]converge.Write{},
+// newVersions makes one that knows nothing, and need not know what is up to forgotten,
+// for the streams into a region. The first one's status tells how much is remembered.
+func newVersions(region change.Region, forgotten change.HLC, streams ...*Stream) *versions {
+	limits := streams[0].cfg.Process.Conflicts
+	v := &versions{
+		region: region, sources: map[change.Region]*inbound{}, index: converge.NewIndex(int64(limits.Memory), forgotten), limits: limits, remembered: &streams[0].remembered,
+		least: forgotten, cleared: forgotten,
 		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{},
-		frontier: converge.NewFrontier(region, []change.Region{region, source}),
 	}
+	regions := []change.Region{region}
+	for _, st := range streams {
+		in := newInbound(v, st)
+		v.sources[in.source], v.all, regions = in, append(v.all, in), append(regions, in.source)
+	}
+	v.frontier = converge.NewFrontier(region, regions)
+	return v
 }
 
 // digest stands for what a transaction left of a row. It is odd for those that the
@@ -100,7 +97,7 @@ func (v *versions) id(t *boundTable, key []byte) (converge.Key, error) {
 }
 
 // sift marks the rows that have a newer version than what came in.
-func (v *versions) sift(tables []*tableRows) error {
+func (v *inbound) sift(tables []*tableRows) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, t := range tables {
@@ -159,21 +156,22 @@ func (v *versions) of(id converge.Key) (k converge.Known, known bool, err error)
 }
 
 // wrote notes a batch that is committed. Its transactions are decided then.
-func (v *versions) wrote(b *batch) error {
+func (v *inbound) wrote(b *batch) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	at := v.ticket(b.seq)
 	for _, tables := range [2][]*tableRows{b.tables, b.late} {
 		for _, t := range tables {
 			t.inOrder()
 			for i := range t.rows {
-				if err := v.wroteRow(t.table, &t.rows[i], b.seq); err != nil {
+				if err := v.wroteRow(t.table, &t.rows[i], b.seq, at); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	if b.ordered != nil {
-		v.opaque[b.seq] = v.opaqueWrite(b.seq, b.hlc)
+		v.opaque[b.seq] = opaque{v.opaqueWrite(b.seq, b.hlc), at}
 	}
 	v.decided(b.stamps)
 	v.told.upTo(b.seq)
@@ -184,13 +182,13 @@ func (v *versions) wrote(b *batch) error {
 
 // wroteOpaque notes a batch of which it isn't known which rows it wrote: some by
 // foreign keys.
-func (v *versions) wroteOpaque(seq change.Seq, hlc change.HLC) {
+func (v *inbound) wroteOpaque(seq change.Seq, hlc change.HLC) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.opaque[seq] = v.opaqueWrite(seq, hlc)
+	v.opaque[seq] = opaque{v.opaqueWrite(seq, hlc), v.ticket(seq)}
 }
 
-func (v *versions) opaqueWrite(seq change.Seq, hlc change.HLC) converge.Write {
+func (v *inbound) opaqueWrite(seq change.Seq, hlc change.HLC) converge.Write {
 	return converge.Write{Version: change.Version{HLC: hlc, Origin: v.source}, Seq: seq, Digest: v.digest(v.source, seq)}
 }
 
@@ -206,7 +204,7 @@ func (t *tableRows) inOrder() {
 	})
 }
 
-func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
+func (v *inbound) wroteRow(t *boundTable, r *row, batch change.Seq, at converge.Pos) error {
 	if r.void || !t.tracked {
 		return nil
 	}
@@ -226,25 +224,28 @@ func (v *versions) wroteRow(t *boundTable, r *row, batch change.Seq) error {
 	if r.made.place == 0 {
 		v.refer(r.id, t, r.key, r.made.version())
 	}
-	return v.note(r.id, k, known, r.made, batch)
+	return v.note(r.id, k, known, r.made, batch, at)
 }
 
 // note notes a change that a batch has written to a row of which k is known.
-func (v *versions) note(id converge.Key, k converge.Known, known bool, m made, batch change.Seq) error {
+func (v *inbound) note(id converge.Key, k converge.Known, known bool, m made, batch change.Seq, at converge.Pos) error {
 	w := converge.Write{Version: m.version(), Seq: m.seq, Digest: v.digest(v.source, batch), Place: m.place}
 	if m.origin != v.source {
 		w.Seq = 0 // the source's numbers say nothing of a version of this region
 	}
-	if known && k.Read && k.Last&1 == 1 {
+	if known && k.Version == w.Version && k.Seq == w.Seq && w.Seq > 0 {
+		w.Digest = k.Digest // told before, by an earlier session, as part of another batch
+	}
+	if known && k.Read && (k.Last&1 == 1 || !v.alone()) {
 		// What came in as a delete may have found no row, and one may have been
 		// written since.
-		return v.index.Marked(id, w, converge.Pos(batch))
+		return v.index.Marked(id, w, at)
 	}
-	return v.index.Wrote(id, w, converge.Pos(batch))
+	return v.index.Wrote(id, w, at)
 }
 
 // decided notes transactions on the source's spine with which this region is done.
-func (v *versions) decided(stamps []change.Stamp) {
+func (v *inbound) decided(stamps []change.Stamp) {
 	for _, s := range stamps {
 		v.frontier.Read(v.source, s)
 		v.clashes.localSeen.forget(s.Seen.Of(v.region))
@@ -252,7 +253,7 @@ func (v *versions) decided(stamps []change.Stamp) {
 }
 
 // passed is decided for those that no batch has.
-func (v *versions) passed(stamps []change.Stamp) {
+func (v *inbound) passed(stamps []change.Stamp) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.decided(stamps)
@@ -273,17 +274,19 @@ func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Par
 	if err != nil {
 		return err
 	}
-	if known && k.Version.Origin == v.source && k.Seq > s.Seen.Of(v.source) && k.Seq > 0 {
+	if by := v.sources[k.Version.Origin]; known && by != nil && k.Seq > s.Seen.Of(by.source) && k.Seq > 0 {
 		v.contest(id)
 	}
 	w := converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)}
-	v.clashes.localSeen.note(s.Seq, s.Seen.Of(v.source))
-	v.metLocal(t, id, key, k, w, s)
+	for _, in := range v.all {
+		in.clashes.localSeen.note(s.Seq, s.Seen.Of(in.source))
+		in.metLocal(t, id, key, k, w, s)
+	}
 	return v.index.Local(id, w)
 }
 
 // echo notes a row of the source's that was written here and that the tail has read.
-func (v *versions) echo(n noted, s *change.Stamp) error {
+func (v *inbound) echo(n noted, s *change.Stamp) error {
 	t, batch := n.table, s.Seq
 	if !t.tracked {
 		return nil
@@ -303,20 +306,22 @@ func (v *versions) echo(n noted, s *change.Stamp) error {
 	if w, ok := v.opaque[batch]; ok {
 		before, wrote := v.index.Of(id)
 		if wrote && before.Version.Origin == v.region && v.clashes.remoteSeen.unseen(batch, before.Seq) {
-			found := w
+			found := w.Write
 			found.Place = v.places.add(n.at, n.offset) // what a foreign key made of it stands here only
 			v.meet(t, id, n.key, before.Write, found)
 		}
-		if err := v.index.Wrote(id, w, converge.Pos(batch)); err != nil {
+		if err := v.index.Wrote(id, w.Write, w.at); err != nil {
 			return err
 		}
 	}
-	d, ok := v.restored[id]
+	back, ok := v.restored[id]
 	k, known := v.index.Of(id)
+	var d converge.Digest
 	switch {
-	case known && v.again:
+	case known && v.lost(batch):
 		return v.echoAgain(id, batch, s.HLC)
-	case ok && known && k.Digest == d: // or it isn't known yet that it was put back
+	case ok && v.restorer == v.source && known && k.Digest == back.image: // or it isn't known yet that it was put back
+		d = back.image
 	case known && k.Version.Origin == v.source && k.Seq <= batch && k.Digest&1 == 0:
 		d = k.Digest // the batch had it
 	default:
@@ -333,30 +338,24 @@ func (v *versions) read(s change.Stamp) {
 	if s.Origin == v.region {
 		v.own.upTo(s.Seq)
 	}
-	v.clashes.passed(s, v.region, v.source)
-	if s.Origin == v.source {
-		v.tail = max(v.tail, s.Seq)
-		for seq := range v.opaque {
-			if seq < s.Seq {
-				delete(v.opaque, seq)
-			}
-		}
+	for _, in := range v.all {
+		in.clashes.passed(s, v.region, in.source)
 	}
-}
-
-// reached notes that the tail has read all that was written here up to seq.
-func (v *versions) reached(seq change.Seq) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.tail = max(v.tail, seq)
+	if in := v.sources[s.Origin]; in != nil {
+		in.come(s.Seq)
+	}
 }
 
 // sweep forgets a part of what needs no remembering. It reports whether that was the last part.
 func (v *versions) sweep() (done bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	stable := v.frontier.Stable()
-	done = v.index.Sweep(stable, converge.Pos(v.tail))
+	// What was stable once is: the frontier begins anew with each round.
+	stable, tailed := max(v.frontier.Stable(), v.least), v.tailed()
+	done = v.index.Sweep(stable, tailed)
+	for began := time.Now(); !v.alone() && !done && time.Since(began) < sweepFor; {
+		done = v.index.Sweep(stable, tailed)
+	}
 	v.dropBulks(stable)
 	v.measure()
 	return done
@@ -368,21 +367,13 @@ func (v *versions) sweep() (done bool) {
 func (v *versions) suspects() (due []converge.Key, more bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	due = v.index.Suspects(converge.Pos(v.tail))
+	due = v.index.Suspects(v.tailed())
 	return due, v.index.Suspected() > len(due)
 }
 
 // behind reports whether the tail hasn't read what was written up to seq.
-func (v *versions) behind(seq change.Seq) bool {
+func (v *inbound) behind(seq change.Seq) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.tail < seq
-}
-
-// settled reports whether all that was written up to seq has been read by the
-// tail and needs no repair.
-func (v *versions) settled(seq change.Seq) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.tail >= seq && v.index.Settled(converge.Pos(seq))
 }

@@ -13,17 +13,20 @@ import (
 
 // known is a versions of east, whose source is west, and one row of a table.
 type known struct {
-	*versions
+	*inbound
 	t     testing.TB
 	table *boundTable
 	key   []byte
 }
 
 func newKnown(t testing.TB) *known {
-	st := &Stream{cfg: Config{Process: &config.Process{Region: "east", Conflicts: config.DefaultConflicts()}, Source: "west"}}
 	table := bound(t, "a")
 	table.tracked = table.binder.Identity()
-	return &known{newVersions(st), t, table, schemas.AppendBytes(nil, []byte("k"))}
+	return &known{newVersions("east", 0, from("west")).sources["west"], t, table, schemas.AppendBytes(nil, []byte("k"))}
+}
+
+func from(source change.Region) *Stream {
+	return &Stream{cfg: Config{Process: &config.Process{Region: "east", Conflicts: config.DefaultConflicts()}, Source: source}}
 }
 
 func (k *known) must(err error) {
@@ -43,7 +46,7 @@ func (k *known) apply(seq change.Seq, hlc change.HLC) (lost bool) {
 	k.t.Helper()
 	b := newBatch(0)
 	b.seq = seq
-	k.must(b.add(k.table, k.key, nil, image(k.key, "", 0), made{hlc: hlc, origin: "west", seq: seq, place: k.places.add(spine.Partition{Topic: "west.shop.a"}, int64(seq))}))
+	k.must(b.add(k.table, k.key, nil, image(k.key, "", 0), made{hlc: hlc, origin: k.source, seq: seq, place: k.places.add(spine.Partition{Topic: string(k.source) + ".shop.a"}, int64(seq))}))
 	k.must(k.sift(b.tables))
 	k.must(k.wrote(b))
 	return b.tables[0].rows[0].lost
@@ -52,8 +55,8 @@ func (k *known) apply(seq change.Seq, hlc change.HLC) (lost bool) {
 // comeBy has the tail read what a batch wrote.
 func (k *known) comeBy(batch change.Seq) {
 	k.t.Helper()
-	k.must(k.echo(noted{table: k.table, key: k.key, at: spine.Partition{Topic: "east.shop.a"}, offset: int64(batch)}, &change.Stamp{Origin: "west", Seq: batch}))
-	k.read(change.Stamp{Origin: "west", Seq: batch})
+	k.must(k.echo(noted{table: k.table, key: k.key, at: spine.Partition{Topic: "east.shop.a"}, offset: int64(batch)}, &change.Stamp{Origin: k.source, Seq: batch}))
+	k.read(change.Stamp{Origin: k.source, Seq: batch})
 }
 
 func (k *known) due() int {
@@ -99,12 +102,12 @@ func TestOverwrittenIsFound(t *testing.T) {
 	if topic, offset := k.newest(); k.due() != 1 || topic != "east.shop.a" || offset != 7 {
 		t.Errorf("%d suspects, the newest at %s@%d", k.due(), topic, offset)
 	}
-	if k.settled(5) {
+	if k.settled(&checkpoint{written: 5}) {
 		t.Error("what must be repaired is taken for settled")
 	}
 	k.apply(6, 30)
 	k.comeBy(6)
-	if k.due() != 0 || !k.settled(6) {
+	if k.due() != 0 || !k.settled(&checkpoint{written: 6}) {
 		t.Error("the newest change is suspect")
 	}
 }
@@ -165,7 +168,7 @@ func TestForgottenBulkIsNewest(t *testing.T) {
 // nobody remembers.
 func TestRelearntIsNotSuspect(t *testing.T) {
 	k := newKnown(t)
-	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: made{hlc: 10, origin: "west", seq: 3}}}}))
+	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: made{hlc: 10, origin: "west", seq: 3}}}}, 3))
 	k.comeBy(9)
 	if k.due() != 0 {
 		t.Error("a row that was applied before is suspect")
@@ -228,7 +231,7 @@ func TestForgottenBulkLeavesNothingOlder(t *testing.T) {
 	k := newKnown(t)
 	k.must(k.echo(noted{table: k.table, key: k.key}, &change.Stamp{Origin: "west", Seq: 5}))
 	place := k.places.add(spine.Partition{Topic: "west.shop.a"}, 3)
-	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: made{hlc: 10, origin: "west", seq: 3, place: place}}}}))
+	k.must(k.relearn([]relearnt{{k.table, row{key: k.key, made: made{hlc: 10, origin: "west", seq: 3, place: place}}}}, 3))
 	b := &bulk{}
 	_, err := k.addBulk(b, k.table, k.key, made{hlc: 30, origin: "west", seq: 5})
 	k.must(err)

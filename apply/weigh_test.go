@@ -137,7 +137,7 @@ func TestLastSpellingStaysInALargeTransaction(t *testing.T) {
 	k := newSpelt(t)
 	st := &Stream{cfg: Config{Source: "west"}}
 	st.cfg.Process = &config.Process{Region: "east"}
-	l := &large{s: &session{st: st, versions: k.versions}, end: &spine.Ending{End: schemas.End{Stamp: change.Stamp{Origin: "west", Seq: 1, HLC: 10}}}}
+	l := &large{s: &session{st: st, versions: k.inbound}, end: &spine.Ending{End: schemas.End{Stamp: change.Stamp{Origin: "west", Seq: 1, HLC: 10}}}}
 	for order, step := range []string{"a", "-a", "A", "-A", "a"} {
 		name, deleted := strings.CutPrefix(step, "-")
 		key := schemas.AppendString(nil, name)

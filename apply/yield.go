@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"duplex/change"
 	"duplex/converge"
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
+	"duplex/tasks"
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -133,16 +135,16 @@ func (s *session) tableOf(ctx context.Context, y *topics.Yielded) (*boundTable, 
 	if s.versions == nil {
 		return nil, nil
 	}
-	return bindYielded(ctx, y, s.st, map[change.Region]*binders{s.st.cfg.Source: s.binders, s.st.cfg.Process.Region: s.ownBinders})
+	return bindYielded(ctx, y, s.st.cfg.Spec, map[change.Region]*binders{s.st.cfg.Source: s.binders, s.st.cfg.Process.Region: s.ownBinders})
 }
 
-func bindYielded(ctx context.Context, y *topics.Yielded, st *Stream, of map[change.Region]*binders) (*boundTable, error) {
+func bindYielded(ctx context.Context, y *topics.Yielded, spec *tasks.Spec, of map[change.Region]*binders) (*boundTable, error) {
 	region, db, table, ok := topics.ParseTable(y.Topic)
 	if !ok {
 		return nil, supervise.Permanent(fmt.Errorf("header %s of an END record tells of topic %q, which isn't a table's: something other than Duplex writes to the topics; mend: find the producer and keep it out by an ACL", topics.HeaderYielded, y.Topic))
 	}
 	binders := of[region]
-	if binders == nil || !st.cfg.Spec.Tables.Match(db, table) {
+	if binders == nil || !spec.Tables.Match(db, table) {
 		return nil, nil
 	}
 	t, _, _, err := binders.of(ctx, spine.Record{Record: &kgo.Record{
@@ -156,11 +158,13 @@ func (t *tail) tellRest(ctx context.Context, s *change.Stamp) error {
 	if err := t.tellVague(s); err != nil || s.Origin != t.v.region {
 		return err
 	}
+	of := map[change.Region]*binders{t.v.region: t.binders}
+	maps.Copy(of, t.foreign)
 	for i := range t.yielded {
 		y := &t.yielded[i]
-		table, err := bindYielded(ctx, y, t.st, map[change.Region]*binders{t.v.region: t.binders, t.v.source: t.sourceBinders})
+		table, err := bindYielded(ctx, y, t.spec, of)
 		if supervise.IsPermanent(err) {
-			t.st.untracked(y.Topic, err)
+			t.binders.untracked(y.Topic, err)
 			continue
 		}
 		if err != nil {

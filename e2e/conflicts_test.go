@@ -25,14 +25,23 @@ const restLimit, repairLimit = 30 * time.Second, 2 * time.Minute
 func TestConflicts(t *testing.T) { onEveryPairIfLong(t, testConflicts) }
 
 func testConflicts(t *testing.T, e engines) {
-	c := newClash(t, e, "conflicts")
-	length, least := time.Duration(scaled(3, 600))*time.Second, scaled(3, 100)
+	playConflicts(newClash(t, newPairOf(t, e, "conflicts", nil), e), scaled(3, 600))
+}
+
+// TestConflictsAmongThree: the same among three regions.
+func TestConflictsAmongThree(t *testing.T) {
+	playConflicts(newClash(t, newTrio(t, mysqlPair, "trio"), mysqlPair), scaled(2, 600))
+}
+
+// playConflicts goes on for so many seconds, and troubles.
+func playConflicts(c *clash, seconds int) {
+	length, least := time.Duration(seconds)*time.Second, min(seconds, 100)
 	c.rivals.begin()
 	for began, n := time.Now(), 0; time.Since(began) < length || n < least; n++ {
 		c.disturb()
 	}
 	c.settle()
-	t.Logf("meanwhile: %v", c.done)
+	c.t.Logf("meanwhile: %v", c.done)
 	c.stop()
 }
 
@@ -42,7 +51,7 @@ func testConflicts(t *testing.T, e engines) {
 func TestConflictsAcrossOutage(t *testing.T) { onEveryPairIfLong(t, testConflictsAcrossOutage) }
 
 func testConflictsAcrossOutage(t *testing.T, e engines) {
-	c := newClash(t, e, "outage")
+	c := newClash(t, newPairOf(t, e, "outage", nil), e)
 	p := c.rivals.p
 	outage := time.Duration(scaled(1, 30)) * time.Second
 	outages := [][]*Process{
@@ -88,9 +97,9 @@ type clash struct {
 	done              map[string]int               // what disturb did
 }
 
-func newClash(t *testing.T, e engines, name string) *clash {
+func newClash(t *testing.T, p *pair, e engines) *clash {
 	t.Helper()
-	return newClashOf(t, newPairOf(t, e, name, nil), hotTables(scaled(20, 100), e))
+	return newClashOf(t, p, hotTables(scaled(20, 100), e))
 }
 
 func newClashOf(t *testing.T, p *pair, tables []*table) *clash {
@@ -263,8 +272,9 @@ func (c *clash) tellCounts() {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		a := status.Apply[0]
-		c.t.Logf("%s since its start: %d conflicts won by local writes, %d by those applied, %d rows put back", c.applies[s].Name, a.LocalWon, a.RemoteWon, a.Repaired)
+		for _, a := range status.Apply {
+			c.t.Logf("%s since its start, from %s: %d conflicts won by local writes, %d by those applied, %d rows put back", c.applies[s].Name, a.Source, a.LocalWon, a.RemoteWon, a.Repaired)
+		}
 	}
 }
 

@@ -209,7 +209,7 @@ func testTargetWentBack(t *testing.T, e engines) {
 	eventually(t, stallLimit, func() error { return hasRows(p.east, "shop.t WHERE v = 'from west'", rows/2-2) })
 	mustExec(t, p.east.mysql.DB(), "INSERT INTO shop.t VALUES (1000, 'later')")
 	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.t", rows-1) })
-	g := &group{p: p, name: topics.TailGroup(p.taskName, change.Region(p.east.region), change.Region(p.west.region))}
+	g := &group{p: p, name: topics.StreamTailGroup(p.taskName, change.Region(p.east.region), change.Region(p.west.region))}
 	for n := 0; ; n++ { // until the tail has a place of its own, behind all that
 		mustExec(t, p.west.mysql.DB(), fmt.Sprintf("INSERT INTO shop.t VALUES (%d, 'later')", 2000+n))
 		mustExec(t, p.east.mysql.DB(), fmt.Sprintf("INSERT INTO shop.t VALUES (%d, 'later')", 3000+n))

@@ -23,11 +23,12 @@ type side struct {
 	mysqlText, kafkaText, registryText, peersText, conflictsText string
 }
 
-// pair is two regions, the task between them, and their processes.
+// pair is two regions, or three, the task between them, and their processes.
 type pair struct {
 	t          *testing.T
 	dir        string
 	east, west *side
+	north      *side  // a third region, nil in a pair
 	task       string // path of the task file
 	taskName   string
 	kafka      *testbed.Kafka
@@ -128,7 +129,22 @@ func newSide(t *testing.T, region string, number int, m *testbed.MySQL) *side {
 		mysqlText: fmt.Sprintf("{address: '%s', user: duplex, password: '${env:%s}', tls: off}", m.Addr, secretEnv)}
 }
 
-func (p *pair) sides() []*side { return []*side{p.east, p.west} }
+func (p *pair) sides() []*side {
+	if p.north == nil {
+		return []*side{p.east, p.west}
+	}
+	return []*side{p.east, p.west, p.north}
+}
+
+// newTrio makes three regions.
+func newTrio(t *testing.T, e engines, name string) *pair {
+	t.Helper()
+	p := newPairOf(t, e, name, nil)
+	p.north = newSide(t, "n-"+p.taskName, 3, bed.SharedMySQL(t, testbed.MySQL97, e.name+"-north"))
+	p.north.kafkaText, p.north.registryText = p.east.kafkaText, p.east.registryText
+	p.writeTask("tables: {include: ['shop.*']}")
+	return p
+}
 
 // other returns the region that s is paired with.
 func (p *pair) other(s *side) *side {
@@ -142,7 +158,11 @@ func (p *pair) other(s *side) *side {
 func (p *pair) writeTask(lines ...string) {
 	p.t.Helper()
 	p.task = filepath.Join(p.dir, "task.yaml")
-	head := []string{"task: " + p.taskName, fmt.Sprintf("regions: [%s, %s]", p.east.region, p.west.region)}
+	var regions []string
+	for _, s := range p.sides() {
+		regions = append(regions, s.region)
+	}
+	head := []string{"task: " + p.taskName, fmt.Sprintf("regions: [%s]", strings.Join(regions, ", "))}
 	writeLines(p.t, p.task, append(head, lines...))
 }
 

@@ -174,7 +174,7 @@ func (c *clash) reset() {
 	s := p.sides()[c.r.IntN(2)]
 	source := p.other(s).region
 	g := &group{p: p, name: topics.Group(p.taskName, change.Region(source), change.Region(s.region))}
-	tail := &group{p: p, name: topics.TailGroup(p.taskName, change.Region(source), change.Region(s.region))}
+	tail := &group{p: p, name: topics.StreamTailGroup(p.taskName, change.Region(source), change.Region(s.region))}
 	c.rivals.begin()
 	time.Sleep(time.Duration(1000+c.r.IntN(1500)) * time.Millisecond) // something is saved
 	c.captures[s].Signal(syscall.SIGSTOP)

@@ -286,14 +286,16 @@ func (r *rivals) fence(op int64) {
 	}
 }
 
-// fenced tells how far a region is from having the other's fence.
+// fenced tells how far a region is from having the others' fences.
 func (r *rivals) fenced(s *side, op int64) error {
-	var at sql.NullInt64
-	if err := s.mysql.DB().QueryRow("SELECT MAX(op) FROM shop.fence WHERE side = ?", sideName(r.p.other(s))).Scan(&at); err != nil {
-		return final(err)
-	}
-	if at.Int64 < op {
-		return fmt.Errorf("%s has not all that %s wrote", s.region, r.p.other(s).region)
+	for _, other := range r.p.sides() {
+		var at sql.NullInt64
+		if err := s.mysql.DB().QueryRow("SELECT MAX(op) FROM shop.fence WHERE side = ?", sideName(other)).Scan(&at); err != nil {
+			return final(err)
+		}
+		if at.Int64 < op {
+			return fmt.Errorf("%s has not all that %s wrote", s.region, other.region)
+		}
 	}
 	return nil
 }

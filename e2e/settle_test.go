@@ -15,7 +15,7 @@ import (
 	"duplex/supervise"
 )
 
-// verdict is what both regions must hold, by what their topics tell.
+// verdict is what all regions must hold, by what their topics tell.
 type verdict struct {
 	rows registers
 	// ends are the transactions of each region's own applications, by GTID, and
@@ -24,7 +24,7 @@ type verdict struct {
 	order map[*side][]string
 }
 
-// readVerdict reads all that both regions' applications wrote, up to the fence
+// readVerdict reads all that the regions' applications wrote, up to the fence
 // of that number, which must have arrived.
 func readVerdict(p *pair, tables []*table, fence int64) *verdict {
 	p.t.Helper()
@@ -149,10 +149,11 @@ func shown(v any) string {
 
 // difference is a row that isn't what it must be.
 type difference struct {
-	table            *table
-	key              string
-	east, west, want content
-	by               *write // the newest; nil: none
+	table *table
+	key   string
+	have  []content // in each region
+	want  content
+	by    *write // the newest; nil: none
 }
 
 func (d *difference) String() string {
@@ -170,31 +171,44 @@ func (d *difference) String() string {
 		}
 		return strings.Join(parts, " ")
 	}
-	return fmt.Sprintf("%s[%s] in east: %s; in west: %s; the newest write, %s: %s", d.table.name, d.key, brief(d.east), brief(d.west), by, brief(d.want))
+	var have []string
+	for _, c := range d.have {
+		have = append(have, brief(c))
+	}
+	return fmt.Sprintf("%s[%s] in each region: %s; the newest write, %s: %s", d.table.name, d.key, strings.Join(have, " | "), by, brief(d.want))
 }
 
-// differences compares both regions with what they must hold.
+// differences compares all regions with what they must hold.
 func (v *verdict) differences(p *pair, tables []*table) (all []difference) {
 	p.t.Helper()
 	for _, t := range tables {
-		east, west := contents(p.t, p.east.mysql.DB(), t), contents(p.t, p.west.mysql.DB(), t)
+		var held []map[string]content
+		for _, s := range p.sides() {
+			held = append(held, contents(p.t, s.mysql.DB(), t))
+		}
+		of := func(key string) (have []content) {
+			for _, rows := range held {
+				have = append(have, rows[key])
+			}
+			return have
+		}
 		for name, r := range v.rows {
 			key, ok := strings.CutPrefix(name, t.name+"|")
 			if !ok {
 				continue
 			}
-			if e, w := east[key], west[key]; r.newest.image.compare(e) != "" || r.newest.image.compare(w) != "" {
-				all = append(all, difference{t, key, e, w, r.newest.image, r.newest})
+			have := of(key)
+			if slices.ContainsFunc(have, func(c content) bool { return r.newest.image.compare(c) != "" }) {
+				all = append(all, difference{t, key, have, r.newest.image, r.newest})
 			}
-			delete(east, key)
-			delete(west, key)
+			for _, rows := range held {
+				delete(rows, key)
+			}
 		}
-		for key, row := range east {
-			all = append(all, difference{t, key, row, west[key], nil, nil})
-			delete(west, key)
-		}
-		for key, row := range west {
-			all = append(all, difference{t, key, nil, row, nil, nil})
+		for _, rows := range held {
+			for key := range rows {
+				all = append(all, difference{t, key, of(key), nil, nil})
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b difference) int { return strings.Compare(a.table.name+"|"+a.key, b.table.name+"|"+b.key) })

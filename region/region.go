@@ -79,11 +79,7 @@ func (r *Region) start(ctx context.Context) error {
 	}
 	if r.cfg.Services&Apply != 0 {
 		for _, spec := range r.cfg.Tasks {
-			for _, source := range spec.Regions {
-				if source != r.cfg.Process.Region {
-					r.streams = append(r.streams, apply.New(apply.Config{Process: r.cfg.Process, Spec: spec, Source: source, Log: r.cfg.Log}))
-				}
-			}
+			r.streams = append(r.streams, apply.NewStreams(apply.Config{Process: r.cfg.Process, Spec: spec, Log: r.cfg.Log})...)
 		}
 	}
 	metrics := prometheus.NewRegistry()

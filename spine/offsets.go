@@ -35,6 +35,7 @@ type Committer struct {
 
 	mu    sync.Mutex // one save at a time: another's commit would look like a reset
 	saved Offsets    // as committed by us, or found at the start
+	noted string     // the note of the spine's
 }
 
 // ResetError says that somebody has reset the group's offsets.
@@ -51,7 +52,7 @@ func (c *Committer) Load(ctx context.Context) (at Offsets, note string, err erro
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at, c.Moved, note, err = c.find(ctx); err == nil {
-		c.saved = maps.Clone(at)
+		c.saved, c.noted = maps.Clone(at), note
 	}
 	return at, note, err
 }
@@ -105,7 +106,7 @@ func (c *Committer) Save(ctx context.Context, now Offsets, note string) error {
 	}
 	commit := kadm.Offsets{}
 	for p, at := range now {
-		if saved, ok := c.saved[p]; ok && saved == at && !slices.Contains(moved, p) {
+		if saved, ok := c.saved[p]; ok && saved == at && (p != c.Spine || note == c.noted) && !slices.Contains(moved, p) {
 			continue
 		}
 		commit.Add(kadm.Offset{Topic: p.Topic, Partition: p.Index, At: at, LeaderEpoch: -1, Metadata: note})
@@ -113,7 +114,13 @@ func (c *Committer) Save(ctx context.Context, now Offsets, note string) error {
 	if len(commit) == 0 {
 		return nil
 	}
-	return c.commit(ctx, commit)
+	if err := c.commit(ctx, commit); err != nil {
+		return err
+	}
+	if _, ok := now[c.Spine]; ok {
+		c.noted = note
+	}
+	return nil
 }
 
 // commit commits offsets and notes those that Kafka took: of several

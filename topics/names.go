@@ -55,10 +55,17 @@ func Group(task string, source, target change.Region) string {
 	return "duplex." + task + "." + string(source) + "-to-" + string(target)
 }
 
-// TailGroup returns the consumer group in which the apply of a direction saves how
-// far it has read its own region's topics, to find conflicts.
-func TailGroup(task string, source, target change.Region) string {
+// StreamTailGroup returns the consumer group in which the apply of a direction, if the
+// task has no other into that region, saves how far it has read its own region's topics,
+// to find conflicts.
+func StreamTailGroup(task string, source, target change.Region) string {
 	return Group(task, source, target) + ".tail"
+}
+
+// TailGroup is the one in which all of a task's directions into a region save that, if
+// there are several.
+func TailGroup(task string, region change.Region) string {
+	return "duplex." + task + "." + string(region) + ".tail"
 }
 
 // PlaceGroup returns the consumer group in which the apply of a direction keeps, for
