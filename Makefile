@@ -30,11 +30,11 @@ test:
 	$(GO) run ./internal/testbed/cmd/testbed install compiler all
 	$(GO) vet ./...
 	$(GO) test -race -p 2 -timeout 23m ./...
-	$(MAKE) fuzz FUZZTIME=20s
+	$(MAKE) fuzz FUZZTIME=10s
 
 # package/target: events, table maps, row images, JSON and GTID sets of the
-# binlog; envelopes of the topics.
-FUZZ := capture/binlog/FuzzStream capture/binlog/FuzzTableMap capture/binlog/FuzzDecode capture/binlog/FuzzJSON capture/binlog/FuzzPosition schemas/FuzzDecode
+# binlog; envelopes of the topics; blocks of the spilled index.
+FUZZ := converge/FuzzBlock capture/binlog/FuzzStream capture/binlog/FuzzTableMap capture/binlog/FuzzDecode capture/binlog/FuzzJSON capture/binlog/FuzzPosition schemas/FuzzDecode
 
 fuzz:
 	@printf '%s\n' $(FUZZ) | xargs -P 2 -I{} sh -c '$(GO) test ./$$(dirname {}) -run=^$$ -fuzz=^$$(basename {})$$ -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x -parallel=1 >.fuzz.$$(basename $$(dirname {})).$$(basename {}).log 2>&1 || { cat .fuzz.$$(basename $$(dirname {})).$$(basename {}).log; exit 255; }; tail -n 1 .fuzz.$$(basename $$(dirname {})).$$(basename {}).log; rm .fuzz.$$(basename $$(dirname {})).$$(basename {}).log'

@@ -46,7 +46,7 @@ func madeConflicts() (all []madeConflict) {
 // TestConflictRecord: each conflict is recorded in both regions exactly once, with
 // the images of both writes, though apply dies before and after it records them;
 // recording publishes nothing. Undoing them gives both regions what was lost.
-func TestConflictRecord(t *testing.T) { onEveryPair(t, testConflictRecord) }
+func TestConflictRecord(t *testing.T) { onEveryPairIfLong(t, testConflictRecord) }
 
 func testConflictRecord(t *testing.T, e engines) {
 	p := newSmall(t, e, "record")

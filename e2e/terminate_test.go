@@ -40,7 +40,7 @@ func TestTerminateDrains(t *testing.T) {
 // TestTerminateInBacklog: an apply that works off a backlog, transaction by transaction,
 // ends at once, though it has fetched more, and goes on from there.
 func TestTerminateInBacklog(t *testing.T) {
-	const backlog = 3000
+	const backlog = 1000
 	p := newPair(t, "backlog", nil)
 	p.writeTask("tables: {include: ['shop.*']}", "apply: {threads: 1, batch_rows: 1}")
 	for _, s := range p.sides() {
