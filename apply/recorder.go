@@ -31,7 +31,7 @@ type recorder struct {
 }
 
 const (
-	recordAtOnce = 200
+	recordAtOnce = 2000
 	recordPause  = time.Second // after a failure
 	// purgeEvery is how often old conflicts are looked for, purgeRows how many are deleted
 	// by one statement, and purgePause how long the server then has for others.
