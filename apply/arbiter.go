@@ -318,26 +318,12 @@ func (r *round) place(ctx context.Context) (start tailStart, err error) {
 	if !r.lowered || len(r.saved) == 0 {
 		return start, nil
 	}
-	f, err := spine.NewFinder(r.a.cfg.Process.Kafka, r.a.cfg.Process.Region)
-	if err != nil {
-		return start, err
-	}
-	defer f.Close()
-	own, err := f.Partitions(ctx, r.tail.wanted())
-	if err != nil {
-		return start, err
-	}
 	forgotten := r.v.least
-	cuts, err := f.Cut(ctx, own, func(s *change.Stamp) bool { return s.HLC > forgotten })
-	if err != nil || cuts[f.Spine()].At >= r.saved[f.Spine()] {
+	earlier, cut, err := r.tail.startFrom(ctx, func(s *change.Stamp) bool { return s.HLC > forgotten })
+	if err != nil || cut.At >= r.saved[r.saver.Spine] {
 		return start, err
 	}
-	start = tailStart{spine.Offsets{}, true}
-	for at, cut := range cuts {
-		start.offsets[at] = cut.After
-	}
-	start.offsets[f.Spine()] = cuts[f.Spine()].At
-	return start, nil
+	return earlier, nil
 }
 
 // saveTail saves from where the tail must read after a restart, and what need not be

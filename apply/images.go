@@ -183,7 +183,7 @@ func (r *images) follow(ctx context.Context, runs map[spine.Partition][]*rowImag
 			r.client.SetOffsets(jump)
 		}
 		if time.Since(moved) > imagePatience {
-			return errors.New("Kafka doesn't give the records that it has")
+			return errors.New("reading images: Kafka doesn't give the records that it has")
 		}
 	}
 	return nil

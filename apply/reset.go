@@ -260,29 +260,37 @@ func (s *session) placeTail(ctx context.Context) (start tailStart, err error) {
 	if err != nil || local < 0 {
 		return start, err
 	}
-	f, err := spine.NewFinder(s.st.cfg.Process.Kafka, s.st.cfg.Process.Region)
+	start, cut, err := s.tail.startFrom(ctx, func(s *change.Stamp) bool { return s.Seq > local })
+	if first := cut.First.Seq; err == nil && first > local+1 {
+		s.st.cfg.Log.Warn("the own topics don't reach back far enough: conflicts with what this region wrote before are not looked for", "from", local+1, "has", first)
+	}
+	return start, err
+}
+
+// startFrom finds where the own topics begin with the first of the region's own
+// transactions that is reached, and where that is on the spine.
+func (t *tail) startFrom(ctx context.Context, reached func(*change.Stamp) bool) (start tailStart, first spine.Cut, err error) {
+	f, err := spine.NewFinder(t.config, t.v.region)
 	if err != nil {
-		return start, err
+		return start, first, err
 	}
 	defer f.Close()
-	own, err := f.Partitions(ctx, s.tail.wanted())
+	own, err := f.Partitions(ctx, t.wanted())
 	if err != nil {
-		return start, err
+		return start, first, err
 	}
-	cuts, err := f.Cut(ctx, own, func(s *change.Stamp) bool { return s.Seq > local })
+	cuts, err := f.Cut(ctx, own, reached)
 	if err != nil {
-		return start, err
-	}
-	if first := cuts[f.Spine()].First.Seq; first > local+1 {
-		s.st.cfg.Log.Warn("the own topics don't reach back far enough: conflicts with what this region wrote before are not looked for", "from", local+1, "has", first)
+		return start, first, err
 	}
 	start = tailStart{spine.Offsets{}, true}
 	for at, cut := range cuts {
 		start.offsets[at] = cut.After
 	}
 	// On the spine nothing is passed over: what is of no table there needs none.
-	start.offsets[f.Spine()] = cuts[f.Spine()].At
-	return start, nil
+	first = cuts[f.Spine()]
+	start.offsets[f.Spine()] = first.At
+	return start, first, nil
 }
 
 // seenBefore returns the last of the region's own transactions that all that the
