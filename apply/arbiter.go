@@ -93,7 +93,7 @@ const forgottenForm = "forgotten %d local %d"
 
 // looksForConflicts reports whether apply finds out which of two writes of a row stays.
 func (c *Config) looksForConflicts() bool {
-	return c.Spec.Apply.Ordering == tasks.OrderingTransaction && c.Spec.Conflicts.Policy != tasks.NoPolicy
+	return c.Spec.Apply.Ordering == tasks.OrderingTransaction && c.Spec.Resolves()
 }
 
 // join returns the round, and begins it if need be: errStandby says that another
@@ -201,7 +201,7 @@ func (r *round) open(ctx context.Context) (forgotten change.HLC, local change.Se
 
 func (r *round) newBinders() *binders {
 	return &binders{db: r.target, watch: r.watch, secret: r.secret, weigher: r.weigher, untracked: r.untracked, dialect: dialectOf(r.server), bound: map[bindKey]*boundTable{},
-		wanted: r.a.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+		wanted: r.a.cfg.Spec.Tables.Match, rule: r.a.cfg.Spec.Rule, kin: map[string]*kin{}}
 }
 
 // untracked says, once for each topic, that conflicts in its table aren't looked

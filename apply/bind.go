@@ -15,6 +15,7 @@ import (
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
+	"duplex/tasks"
 	"duplex/topics"
 
 	"github.com/cespare/xxhash/v2"
@@ -35,6 +36,8 @@ type boundTable struct {
 	looseUnique bool
 	// tracked is set if versions can tell its rows apart.
 	tracked bool
+	// rule tells which of two regions' writes of one of its rows stays.
+	rule tasks.Rule
 	// keyID and valueID are the registry's ids of the schemas, topic that of the records.
 	keyID, valueID int
 	topic          string
@@ -62,6 +65,7 @@ type binders struct {
 	weigher *weigher
 	// wanted tells whether a table is in the task. kin are by table and header.
 	wanted func(db, table string) bool
+	rule   func(db, table string) tasks.Rule
 	kin    map[string]*kin
 }
 
@@ -129,14 +133,15 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 	if t.binder, err = statement.Compile(envelope.Value, key, target, b.dialect); err != nil {
 		return nil, t.failure(supervise.Permanent(err))
 	}
-	if b.weigher != nil {
+	t.rule = b.rule(db, table)
+	if b.weigher != nil && t.rule.Policy != tasks.NoPolicy {
 		if err := t.binder.Weigh(b.weigher.of); errors.Is(err, statement.ErrWeightless) {
 			b.untracked(name.topic, errVagueKey)
 		} else if err != nil {
 			return nil, t.failure(err)
 		}
 	}
-	t.tracked = t.binder.Identity()
+	t.tracked = t.binder.Identity() && t.rule.Policy != tasks.NoPolicy
 	if why := statement.KeyOrder(target); len(why) > 0 {
 		t.unordered = why[0]
 	}

@@ -198,7 +198,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	s.saver = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.Group(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
 	s.keeper = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.PlaceGroup(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}
 	s.binders = &binders{db: s.target, watch: newWatch(s.target), secret: maphash.MakeSeed(), untracked: s.st.untracked, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{},
-		wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+		wanted: s.st.cfg.Spec.Tables.Match, rule: s.st.cfg.Spec.Rule, kin: map[string]*kin{}}
 	if s.round != nil { // rows have one id for all
 		s.binders.watch, s.binders.secret = s.round.watch, s.round.secret
 	}

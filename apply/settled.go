@@ -11,7 +11,6 @@ import (
 	"duplex/schemas"
 	"duplex/spine"
 	"duplex/supervise"
-	"duplex/tasks"
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -23,7 +22,7 @@ import (
 func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	cfg := s.st.cfg.Process
 	client, err := spine.Connect(cfg.Kafka)
-	if err != nil || s.st.cfg.Spec.Conflicts.Policy == tasks.NoPolicy {
+	if err != nil || !s.st.cfg.Spec.Resolves() {
 		return client, err
 	}
 	if s.round != nil {
@@ -39,7 +38,7 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 		s.binders.weigher = s.round.weigher
 	}
 	newBinders := func() *binders {
-		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, weigher: s.binders.weigher, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, kin: map[string]*kin{}}
+		return &binders{db: s.target, watch: s.binders.watch, secret: s.binders.secret, weigher: s.binders.weigher, untracked: s.st.untracked, dialect: dialectOf(server), bound: map[bindKey]*boundTable{}, wanted: s.st.cfg.Spec.Tables.Match, rule: s.st.cfg.Spec.Rule, kin: map[string]*kin{}}
 	}
 	s.ownBinders = newBinders()
 	if s.ownBinders.registry, err = schemas.NewRegistry(cfg.Registry); err != nil {

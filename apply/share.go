@@ -157,7 +157,7 @@ func newShare(st *Stream, target *sql.DB, server *mysql.Server) (s *share, close
 		st: st, source: st.cfg.Source, target: target, progress: p, admin: kadm.NewClient(client), maxPacket: server.MaxAllowedPacket, wanted: st.wanted(),
 		truth: &truth{db: target, progress: p, spine: spine.Partition{Topic: topics.Spine(st.cfg.Source)}},
 		binders: &binders{db: target, watch: newWatch(target), secret: maphash.MakeSeed(), untracked: func(string, error) {}, registry: registry, dialect: dialectOf(server), bound: map[bindKey]*boundTable{},
-			wanted: st.cfg.Spec.Tables.Match, kin: map[string]*kin{}},
+			wanted: st.cfg.Spec.Tables.Match, rule: st.cfg.Spec.Rule, kin: map[string]*kin{}},
 		freed: make(chan struct{}, 1), failed: make(chan error, 1),
 		tenures: map[spine.Partition]*tenure{}, notes: map[spine.Partition]note{}, committed: map[spine.Partition]note{},
 	}

@@ -11,10 +11,13 @@ import (
 // checkVagueKeys names the tables in which conflicts aren't looked for, where the task
 // wants them to be.
 func checkVagueKeys(s *side, spec *tasks.Spec) (found []Finding) {
-	if spec.Conflicts.Policy == tasks.NoPolicy || spec.Apply.Ordering == tasks.OrderingKey {
+	if !spec.Resolves() || spec.Apply.Ordering == tasks.OrderingKey {
 		return nil
 	}
 	for _, t := range s.tables {
+		if spec.Rule(t.DB, t.Name).Policy == tasks.NoPolicy {
+			continue
+		}
 		for _, c := range statement.VagueKey(t) {
 			found = append(found, Finding{Region: s.region(), Code: "conflict-key", Severity: Warn, Where: s.whereTable(t) + ", column " + mysql.QuoteIdent(c.Name),
 				What: fmt.Sprintf("the primary key has a column with the collation %s, of which the server doesn't tell which texts it takes for the same", c.Collation),

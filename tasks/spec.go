@@ -63,37 +63,23 @@ const (
 	OrderingKey         = "key"         // changes of one key arrive in order
 )
 
-// Conflicts tells which of two concurrent writes of one row stays.
+// Conflicts tells which of two concurrent writes of one row stays: the rule of all tables
+// that have none of their own, and what is the same for all.
 type Conflicts struct {
-	Policy string `yaml:"policy"`
+	// Policy, Priority and Column are as in Rule.
+	Policy   string          `yaml:"policy"`
+	Priority []change.Region `yaml:"priority,omitempty"`
+	Column   string          `yaml:"column,omitempty"`
 	// MaxClockSkew is how far ahead of a region's clock another one's may be.
 	// What is dated further ahead waits.
 	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
 	// Retention is how long a conflict stays in duplex.conflicts, 0: for ever.
 	Retention time.Duration `yaml:"retention"`
 	// Tables holds rules for single tables, by db.table; a dot or backslash in
-	// a name is written with a backslash before it, as in a pattern.
+	// a name is written with a backslash before it, as in a pattern. What one leaves out is
+	// as for all.
 	Tables map[string]Rule `yaml:"tables"`
 }
-
-// Rule is the conflict rule of one table.
-type Rule struct {
-	Policy string `yaml:"policy"`
-	// Delta names counters: of both sides' changes the sum is kept.
-	Delta []string `yaml:"delta"`
-}
-
-// The conflict policies.
-const (
-	LastWriteWins  = "last-write-wins"
-	RegionPriority = "region-priority"
-	NewestColumn   = "newest-column"
-	MergeColumns   = "merge-columns"
-	PolicyStop     = "stop"
-	// NoPolicy: conflicts aren't looked for, and what comes last stays. It is for
-	// tables of which each row is written in one region only.
-	NoPolicy = "none"
-)
 
 // What happens to schema changes.
 const (
@@ -152,6 +138,7 @@ func (s *Spec) validate() error {
 		s.validateCopy(),
 		s.Apply.validate(),
 		s.Conflicts.validate(),
+		s.validateRules(),
 		config.CheckChoice("ddl", s.DDL, DDLStop, DDLReplicate, DDLIgnore),
 	}
 	if !taskForm.MatchString(s.Task) {
@@ -206,27 +193,11 @@ func (a Apply) validate() error {
 }
 
 func (c Conflicts) validate() error {
-	problems := []error{
-		checkPolicy("conflicts.policy", c.Policy),
-		config.CheckRange("conflicts.max_clock_skew", c.MaxClockSkew, 100*time.Millisecond, 10*365*24*time.Hour),
-	}
+	problems := []error{config.CheckRange("conflicts.max_clock_skew", c.MaxClockSkew, 100*time.Millisecond, 10*365*24*time.Hour)}
 	if c.Retention != 0 {
 		problems = append(problems, config.CheckRange("conflicts.retention", c.Retention, time.Minute, 10*365*24*time.Hour))
 	}
-	for name, rule := range c.Tables {
-		setting := fmt.Sprintf("conflicts.tables.%q", name)
-		if p, err := parsePattern(name); err != nil || !p.literal() {
-			problems = append(problems, &config.Invalid{Setting: setting, Reason: "this doesn't name one table", Mend: `write "db.table" without * and ?`})
-		}
-		if rule.Policy != "" {
-			problems = append(problems, checkPolicy(setting+".policy", rule.Policy))
-		}
-	}
 	return errors.Join(problems...)
-}
-
-func checkPolicy(setting, policy string) error {
-	return config.CheckChoice(setting, policy, LastWriteWins, RegionPriority, NewestColumn, MergeColumns, PolicyStop, NoPolicy)
 }
 
 // Unsupported lists what the specification asks for and this version can't do
@@ -240,12 +211,7 @@ func (s *Spec) Unsupported() []error {
 		refusals = append(refusals, &config.Invalid{Setting: "initial_copy.from", Reason: "the initial copy is not built yet",
 			Mend: "set initial_copy: {from: none} and start from equal tables"})
 	}
-	if s.Conflicts.Policy != LastWriteWins && s.Conflicts.Policy != NoPolicy {
-		refuse("conflicts.policy", s.Conflicts.Policy, "set conflicts: {policy: last-write-wins}")
-	}
-	if len(s.Conflicts.Tables) > 0 {
-		refuse("conflicts.tables", "a rule for a single table", "leave conflicts.tables out: every table then follows conflicts.policy")
-	}
+	refusals = append(refusals, s.unsupportedRules()...)
 	if s.DDL != DDLStop {
 		refuse("ddl", s.DDL, "set ddl: stop and make schema changes in each region by hand while the task is stopped")
 	}

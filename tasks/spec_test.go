@@ -81,6 +81,12 @@ func TestRefusals(t *testing.T) {
 		{"policy", "conflicts: {policy: last-writer-wins}", "conflicts.policy", "did you mean last-write-wins?"},
 		{"table rule", "conflicts: {tables: {'shop.*': {delta: [n]}}}", `conflicts.tables."shop.*"`, "one table"},
 		{"table policy", "conflicts: {tables: {'shop.a': {policy: x}}}", `conflicts.tables."shop.a".policy`, "known here"},
+		{"no column", "conflicts: {policy: newest-column}", "conflicts.column", "column: updated_at"},
+		{"priority", "conflicts: {policy: region-priority, priority: [east]}", "conflicts.priority", "name all of"},
+		{"priority, strange region", "conflicts: {policy: region-priority, priority: [east, north]}", "conflicts.priority", "name all of"},
+		{"idle priority", "conflicts: {tables: {'shop.a': {priority: [west, east]}}}", `conflicts.tables."shop.a".priority`, "no effect with policy last-write-wins"},
+		{"idle column", "conflicts: {tables: {'shop.a': {policy: stop, column: at}}}", `conflicts.tables."shop.a".column`, "no effect with policy stop"},
+		{"delta of a policy", "conflicts: {tables: {'shop.a': {policy: stop, delta: [n]}}}", `conflicts.tables."shop.a".delta`, "can't be kept with policy stop"},
 		{"retention", "conflicts: {retention: 1s}", "conflicts.retention", "1m0s to"},
 		{"ddl", "ddl: replicat", "ddl", "did you mean replicate?"},
 		{"typo", "aply: {threads: 8}", "aply", "did you mean apply?"},
@@ -107,15 +113,19 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	const base = "task: t\nregions: [a, b]\ntables: {include: ['d.*']}\n"
+	const base = "task: t\ntables: {include: ['d.*']}\n"
 	for line, setting := range map[string]string{
-		"initial_copy: {from: a}":                      "initial_copy.from",
-		"conflicts: {policy: stop}":                    "conflicts.policy",
-		"conflicts: {tables: {d.t: {delta: [n]}}}":     "conflicts.tables",
-		"ddl: replicate":                               "ddl",
-		"ddl: ignore":                                  "ddl",
-		"conflicts: {tables: {'d.t': {policy: stop}}}": "conflicts.tables",
+		"initial_copy: {from: a}":                  "initial_copy.from",
+		"conflicts: {policy: merge-columns}":       "conflicts.policy",
+		"conflicts: {tables: {d.t: {delta: [n]}}}": `conflicts.tables."d.t".delta`,
+		"ddl: replicate":                           "ddl",
+		"ddl: ignore":                              "ddl",
+		"apply: {ordering: key}\nconflicts: {tables: {'d.t': {policy: stop}}}": `conflicts.tables."d.t".policy`,
+		"conflicts: {policy: region-priority}\nregions: [a, b, c]":             "conflicts.policy",
 	} {
+		if !strings.Contains(line, "regions:") {
+			line += "\nregions: [a, b]"
+		}
 		s, err := Parse("t.yaml", []byte(base+line+"\n"))
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
@@ -163,4 +173,31 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("spec %v with error %v", s, err)
 		}
 	})
+}
+
+func TestRuleOfTable(t *testing.T) {
+	s, err := Parse("t.yaml", []byte("task: t\nregions: [a, b]\ntables: {include: ['d.*']}\nconflicts: {column: at, tables: {'d.x': {policy: newest-column}, 'd.y': {policy: region-priority, priority: [b, a]}, 'd.w': {policy: none}, 'd\\.e.z': {policy: stop}}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ab, ba := []change.Region{"a", "b"}, []change.Region{"b", "a"}
+	for name, want := range map[[2]string]Rule{
+		{"d", "other"}: {Policy: LastWriteWins, Priority: ab, Column: "at"},
+		{"d", "x"}:     {Policy: NewestColumn, Priority: ab, Column: "at"},
+		{"d", "y"}:     {Policy: RegionPriority, Priority: ba, Column: "at"},
+		{"d", "w"}:     {Policy: NoPolicy, Priority: ab, Column: "at"},
+		{"d.e", "z"}:   {Policy: PolicyStop, Priority: ab, Column: "at"},
+		{"d", "X"}:     {Policy: LastWriteWins, Priority: ab, Column: "at"},
+	} {
+		if got := s.Rule(name[0], name[1]); !reflect.DeepEqual(got, want) {
+			t.Errorf("rule of %v: %+v, want %+v", name, got, want)
+		}
+	}
+	if !s.Resolves() {
+		t.Error("no table seems to have a policy")
+	}
+	s.Conflicts = Conflicts{Policy: NoPolicy, Tables: map[string]Rule{"d.w": {Policy: NoPolicy}}}
+	if s.Resolves() {
+		t.Error("a table seems to have a policy")
+	}
 }
