@@ -43,6 +43,9 @@ func claimPort() (*port, error) {
 
 // unused tells whether nothing listens on port n, test bed or not.
 func unused(n int) bool {
+	// A child that is forked now would have the listener too until it is executed, and hold the port though it is closed here.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := net.Listen("tcp", address(n))
 	if err != nil {
 		return false
