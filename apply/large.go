@@ -145,7 +145,10 @@ func (l *large) merge(h *head) error {
 	if l.s.versions == nil {
 		return nil
 	}
-	var err error
+	err := r.made.rankOf(h.table, &h.change)
+	if err != nil {
+		return h.table.unreadable(h.record.Record, err)
+	}
 	if l.end.MakesRoom {
 		r.made = l.s.at(r.made, h.record, h.change.TotalOrder)
 		if err = r.made.give(h.record); err != nil {

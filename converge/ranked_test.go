@@ -23,7 +23,7 @@ func drawClaims(t *rapid.T) (claims []Claim) {
 		}
 		last[r] += change.Seq(rapid.IntRange(1, 2).Draw(t, "seq"))
 		claims = append(claims, Claim{
-			Write: Write{change.Version{HLC: change.HLC(100 + i), Origin: r}, last[r], Digest(rapid.Uint64Range(0, 3).Draw(t, "digest")), Place(i)},
+			Write: Write{change.Version{HLC: change.HLC(100 + i), Origin: r}, last[r], Digest(rapid.Uint64Range(0, 3).Draw(t, "digest")), Place(i), 0},
 			Rank:  rapid.Int64Range(0, 2).Draw(t, "rank"), Seen: seen[r],
 		})
 	}

@@ -57,6 +57,10 @@ func (w *world) crash(r *region, _ int) {
 	}
 	r.repair = job{}
 	r.frontier = converge.NewFrontier(r.name, names[:len(w.regions)])
+	if w.pair() {
+		w.crashPair(r)
+		return
+	}
 	forgotten := r.saved
 	for s := range w.regions {
 		if s != int(r.id) {

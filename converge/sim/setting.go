@@ -29,6 +29,9 @@ const (
 	newestColumn          // that of the greatest image
 )
 
+// pair reports whether a history is of package apply between two regions.
+func (s *setting) pair() bool { return s.first && s.regions == 2 }
+
 // rank is that of a write under the policy.
 func (p policy) rank(region uint8, after image) int64 {
 	switch p {
@@ -53,12 +56,13 @@ const (
 	noStability       // rows are forgotten at any time
 	noPublishing      // a row that yields its unique value is deleted, and nobody told
 	noLosers          // a change that lost by its rank isn't remembered
+	noRank            // of two regions' writes the greater version stays whatever its rank
 )
 
 var rules = map[rule]string{
 	noOrigin: "ties broken by origin", noTombstone: "tombstone version", noMarker: "marker without rows",
 	noAudit: "audit", noStability: "eviction only when stable", noPublishing: "published deletion of the unique loser",
-	noLosers: "losers kept",
+	noLosers: "losers kept", noRank: "rank of concurrent writes",
 }
 
 // draw makes a setting by chance.
@@ -78,9 +82,10 @@ func draw(pick chooser, broken rule) setting {
 		s.writes *= 3 // so that much is forgotten meanwhile
 	}
 	s.perTxn = min(s.perTxn, s.keys)
-	if s.policy == lastWriteWins && (s.regions == 2 || s.unique == 0) && pick.intn(2) == 0 {
+	ranked := s.policy == regionPriority || s.policy == newestColumn
+	if (s.policy == lastWriteWins && (s.regions == 2 || s.unique == 0) || ranked && s.regions == 2) && pick.intn(2) == 0 {
 		s.first, s.replay = true, false
 	}
-	s.spills = s.policy == lastWriteWins && pick.intn(4) == 0
+	s.spills = (s.policy == lastWriteWins || s.first) && pick.intn(4) == 0
 	return s
 }

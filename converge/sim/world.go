@@ -74,14 +74,26 @@ type region struct {
 	followed int           // of the own transactions, by the frontier
 	streams  [maxRegions]stream
 	saved    change.HLC // index.Forgotten, as it was at some time
+	settled  settled    // as it was at some time, of a pair
+	from     change.Seq // settled.seq as it was at the last crash
 	reborn   int        // how much of its own topics is to be read again after a crash before it forgets
 	repair   job
+}
+
+// settled is from where all is read again after a crash, in a pair: the other region's
+// topics from next on, after transaction seq, and the own ones after transaction local, which
+// all after seq had seen.
+type settled struct {
+	next       int
+	seq, local change.Seq
 }
 
 // stream applies the transactions of another region.
 type stream struct {
 	next int // in the source's topics
-	job  job
+	// behind is a place in the binlog behind all that it has written.
+	behind int
+	job    job
 }
 
 // stage is how far a job has come.
@@ -186,7 +198,7 @@ func newWorld(s setting, pick chooser) *world {
 
 // empty gives a region an empty index.
 func (w *world) empty(r *region, forgotten change.HLC) {
-	if w.policy == lastWriteWins {
+	if w.policy == lastWriteWins || w.first {
 		r.index = converge.NewIndex(indexLimit, forgotten)
 		if w.spills {
 			r.index.SpillTo(space{})

@@ -198,7 +198,11 @@ func (w *world) pos(r *region) converge.Pos { return converge.Pos(w.read(r)) }
 // sweep forgets what is stable.
 func (w *world) sweep(r *region, _ int) {
 	before := r.knows()
-	if w.pick.intn(2) == 0 {
+	switch {
+	case w.pick.intn(2) != 0:
+	case w.pair():
+		w.save(r)
+	default:
 		r.saved = r.forgotten()
 	}
 	stable, tail := r.frontier.Stable(), w.pos(r)
