@@ -107,7 +107,7 @@ func (v *inbound) compete(t *boundTable, id converge.Key, key []byte, w converge
 	if local, known := v.rivals().Of(id, converge.Here); known && unmet(local) {
 		v.meet(t, id, key, local, w)
 	}
-	return v.rivals().Wrote(id, converge.There, w, at, unmet)
+	return v.rivals().Wrote(id, w, at, unmet)
 }
 
 // competeLocal notes a local write to a row of such a table, which the tail has read.
@@ -118,8 +118,5 @@ func (v *inbound) competeLocal(t *boundTable, id converge.Key, key []byte, w con
 	if remote, known := v.rivals().Of(id, converge.There); known && unmet(remote) {
 		v.meet(t, id, key, w, remote)
 	}
-	if err := v.rivals().Wrote(id, converge.Here, w, 0, unmet); err != nil {
-		return err
-	}
-	return v.index.Echo(id, w.Digest)
+	return v.rivals().Local(id, w, unmet)
 }

@@ -303,12 +303,17 @@ func (v *inbound) echo(n noted, s *change.Stamp) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if batch <= v.from {
+	if batch <= v.from && t.ranking == nil {
 		return nil
 	}
 	id, err := v.id(t, n.key)
 	if err != nil {
 		return err
+	}
+	if batch <= v.from {
+		w := v.opaqueWrite(batch, s.HLC)
+		w.Place = v.places.add(n.at, n.offset)
+		return v.rivals().Settled(id, w)
 	}
 	if err := v.unpack(id); err != nil {
 		return err

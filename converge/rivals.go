@@ -70,9 +70,35 @@ func (x Rivals) Stays(row Key, s Side, w Write, apart func(other Write) bool) Wr
 	return w
 }
 
-// Wrote notes one side's write w, of which at lies behind in the binlog if this service has
-// written it (0 else), and what stays of the row with it.
-func (x Rivals) Wrote(row Key, s Side, w Write, at Pos, apart func(other Write) bool) error {
+// Wrote notes a write of the other side that this service has written or left out, before the
+// place at in the binlog.
+func (x Rivals) Wrote(row Key, w Write, at Pos, apart func(other Write) bool) error {
+	return x.note(row, There, w, at, apart)
+}
+
+// Local notes a write of this side, which the tail has read.
+func (x Rivals) Local(row Key, w Write, apart func(other Write) bool) error {
+	if err := x.note(row, Here, w, 0, apart); err != nil {
+		return err
+	}
+	return x.Index.Echo(row, w.Digest)
+}
+
+// Settled notes an image that this service had written before the index began to know, by a batch of the other
+// side up to w.Seq that was settled: it was what must stay then, over the local writes that the tail has read. It
+// may not be when the other side has written again.
+func (x Rivals) Settled(row Key, w Write) error {
+	there, known := x.Of(row, There)
+	if _, local := x.Of(row, Here); local && !(known && there.Seq > w.Seq) {
+		if err := x.stand(row, w, 0, 0); err != nil {
+			return err
+		}
+	}
+	return x.Index.Echo(row, w.Digest)
+}
+
+// note notes a write, and what stays of the row with it.
+func (x Rivals) note(row Key, s Side, w Write, at Pos, apart func(other Write) bool) error {
 	stays := x.Stays(row, s, w, apart)
 	rank := w
 	rank.Digest = Digest(w.Rank)

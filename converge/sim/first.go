@@ -55,7 +55,7 @@ func (w *world) foreign(r *region, source uint8, at, i int) item {
 	if t.outbox && t.version(i).Origin == r.name {
 		write.Seq = 0 // numbers of the other region
 	}
-	return item{key: t.rows[i].key, write: converge.Claim{Write: write}, after: t.rows[i].after}
+	return item{key: t.rows[i].key, write: write, after: t.rows[i].after}
 }
 
 // take merges a row into a batch: of each key the greatest version stays.
@@ -83,8 +83,10 @@ func (w *world) sift(r *region, source int) {
 
 func (w *world) loses(r *region, it *item) bool {
 	if w.policy != lastWriteWins {
-		write := it.write.Write
-		return w.rivals(r).Stays(indexed(it.key), converge.There, write, w.apart(r, write)).Version != write.Version
+		write := it.write
+		stays := w.rivals(r).Stays(indexed(it.key), converge.There, write, w.apart(r, write))
+		w.outranked += count(stays.Version.Compare(write.Version) < 0)
+		return stays.Version != write.Version
 	}
 	k, known := r.index.Of(indexed(it.key))
 	return known && k.Version.Compare(it.write.Version) >= 0
@@ -109,7 +111,7 @@ func (w *world) attempt(r *region, source int) {
 	}
 	for _, c := range t.rows[:t.n] {
 		r.rows[c.key].image = c.after
-		r.rows[c.key].basedOn(j.item(c.key).write.Write)
+		r.rows[c.key].basedOn(j.item(c.key).write)
 	}
 	if j.n > 0 {
 		w.append(r, &t, source)
@@ -127,8 +129,8 @@ func (w *world) attempt(r *region, source int) {
 func (w *world) remember(r *region, source int) {
 	j, s := r.jobOf(source), &r.streams[source]
 	for _, it := range j.items[:j.n] {
-		if !it.lost || w.policy != lastWriteWins { // what is lost tells what the other region's newest is
-			w.wroteFirst(r, it.key, it.write.Write, j.at)
+		if !it.lost || w.policy != lastWriteWins && w.broken != noLosers { // what is lost tells what the other region's newest is
+			w.wroteFirst(r, it.key, it.write, j.at)
 		}
 	}
 	for ; s.next < j.upTo; s.next++ {
@@ -139,7 +141,7 @@ func (w *world) remember(r *region, source int) {
 
 func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at converge.Pos) {
 	if w.policy != lastWriteWins {
-		w.must(w.rivals(r).Wrote(indexed(key), converge.There, write, at, w.apart(r, write)))
+		w.must(w.rivals(r).Wrote(indexed(key), write, at, w.apart(r, write)))
 		return
 	}
 	if k, known := r.index.Of(indexed(key)); known && k.Read && k.Last&1 == 1 {
@@ -153,7 +155,7 @@ func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at conver
 func (w *world) relearn(r *region, source uint8, at int) {
 	for i := range w.regions[source].binlog[at].n {
 		it := w.foreign(r, source, at, i)
-		w.wroteFirst(r, it.key, it.write.Write, converge.Pos(len(r.binlog)))
+		w.wroteFirst(r, it.key, it.write, converge.Pos(len(r.binlog)))
 	}
 }
 
@@ -162,9 +164,7 @@ func (w *world) tailFirst(r *region, at, i int) {
 	t := &r.binlog[at]
 	c, key := t.rows[i], indexed(t.rows[i].key)
 	if t.marked {
-		if t.seq == 0 || t.seq > r.from { // 0 is that of a repair
-			w.must(r.index.Echo(key, w.echo(r, c.key, t)))
-		}
+		w.echoed(r, at, i)
 		return
 	}
 	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(r.id, t.stamp.Seq), Place: place(r.id, at, i)}
@@ -176,8 +176,7 @@ func (w *world) tailFirst(r *region, at, i int) {
 		return
 	}
 	if write.Rank = w.policy.rank(r.id, c.after); w.policy != lastWriteWins {
-		w.must(w.rivals(r).Wrote(key, converge.Here, write, 0, w.apart(r, write)))
-		w.must(r.index.Echo(key, write.Digest))
+		w.must(w.rivals(r).Local(key, write, w.apart(r, write)))
 		return
 	}
 	w.must(r.index.Local(key, write))
@@ -203,6 +202,18 @@ func (w *world) apart(r *region, write converge.Write) func(converge.Write) bool
 func (r *region) unnoted(t *txn) bool {
 	j := r.jobOf(int(t.origin))
 	return t.marked && j.stage == committed && j.seq == t.seq
+}
+
+// echoed tells of a row that apply wrote.
+func (w *world) echoed(r *region, at, i int) {
+	t := &r.binlog[at]
+	switch key := t.rows[i].key; {
+	case t.seq == 0 || t.seq > r.from: // 0 is that of a repair
+		w.must(r.index.Echo(indexed(key), w.echo(r, key, t)))
+	case w.policy != lastWriteWins && w.broken != noSettled:
+		write := converge.Write{Version: change.Version{HLC: t.hlc, Origin: names[t.origin]}, Seq: t.seq, Digest: r.left(t.origin, t.seq), Place: place(r.id, at, i)}
+		w.must(w.rivals(r).Settled(indexed(key), write))
+	}
 }
 
 // echo is what a row that apply wrote is taken for.
@@ -242,7 +253,7 @@ func (w *world) holdAll(r *region) {
 	for i := range j.n {
 		it := &j.items[i]
 		k, _ := r.index.Of(indexed(it.key))
-		*it = item{key: it.key, write: converge.Claim{Write: k.Write}}
+		*it = item{key: it.key, write: k.Write}
 		it.after = w.imageAt(k.Place)
 		j.hlc = max(j.hlc, k.Version.HLC)
 		w.hold(r, it, int(r.id))

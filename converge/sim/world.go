@@ -68,7 +68,6 @@ type region struct {
 	stamper   change.Stamper
 
 	index    *converge.Index
-	ranked   *converge.Ranked // has the index, nil if last write wins
 	frontier *converge.Frontier
 	tail     [maxParts]int // how much of its own topics is read, by partition
 	followed int           // of the own transactions, by the frontier
@@ -133,9 +132,8 @@ type job struct {
 type item struct {
 	key     uint8
 	change  converge.Change
-	write   converge.Claim
-	stamp   change.Stamp   // of the last
-	stands  converge.Write // what wins, if the verdict is Restore
+	write   converge.Write
+	stamp   change.Stamp // of the last
 	after   image
 	image   image // that yields
 	absent  bool  // when it was read: then it isn't locked
@@ -162,7 +160,7 @@ type world struct {
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted, conflicts, reborn, spilled int
+	steps, repairs, restored, heals, swept, waits, again, yielded, outranked, conflicts, reborn, spilled int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.
@@ -198,15 +196,10 @@ func newWorld(s setting, pick chooser) *world {
 
 // empty gives a region an empty index.
 func (w *world) empty(r *region, forgotten change.HLC) {
-	if w.policy == lastWriteWins || w.first {
-		r.index = converge.NewIndex(indexLimit, forgotten)
-		if w.spills {
-			r.index.SpillTo(space{})
-		}
-		return
+	r.index = converge.NewIndex(indexLimit, forgotten)
+	if w.spills {
+		r.index.SpillTo(space{})
 	}
-	r.ranked = converge.NewRanked(indexLimit, forgotten)
-	r.index = &r.ranked.Index
 }
 
 // part returns the partition of a key's topic.
