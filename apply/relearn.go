@@ -120,7 +120,9 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 				return err
 			}
 		}
-		if many && m.version() == stamp.Version() {
+		// Of a row with several spellings the changes stand in several partitions, and their order counts.
+		inOrder := t.binder.ExactKey() || len(rows) >= maxVague
+		if many && inOrder && m.version() == stamp.Version() {
 			_, err = s.versions.addBulk(large, t, key, m)
 			return err
 		}
