@@ -33,6 +33,8 @@ type batch struct {
 	after   <-chan struct{} // closed when the batch before is
 	yield   chan struct{}   // receives when an earlier batch needs its locks
 	vain    int             // how often in a row room couldn't be made for it
+	// differed is how often rows that it copies were there with other content.
+	differed int
 }
 
 // newBatch has room for so many changes; there may be more.

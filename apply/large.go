@@ -145,9 +145,11 @@ func (l *large) merge(h *head) error {
 	if l.s.versions == nil {
 		return nil
 	}
-	err := r.made.rankOf(h.table, &h.change)
-	if err != nil {
-		return h.table.unreadable(h.record.Record, err)
+	var err error
+	if isCopied(&h.change) {
+		r.made = l.s.copied(r.made)
+		r.id, err = l.s.versions.idOf(h.table, h.key)
+		return err
 	}
 	if l.end.MakesRoom {
 		r.made = l.s.at(r.made, h.record, h.change.TotalOrder)

@@ -41,8 +41,8 @@ type made struct {
 	seen  change.Seq
 	order int64 // of the change within its transaction
 	place converge.Place
-	// rank is that among changes that knew nothing of each other, in tables with a ranking.
-	rank int64
+	// existing is set of a row of an initial copy.
+	existing existing
 }
 
 func (m *made) version() change.Version { return change.Version{HLC: m.hlc, Origin: m.origin} }

@@ -35,6 +35,8 @@ type pool struct {
 	// crowded, if it isn't nil, makes room where a batch was refused with a duplicate
 	// key, which is cause; nil means that it is to be tried again.
 	crowded func(ctx context.Context, w *writer, b *batch, cause error) error
+	// differed, if it isn't nil, looks at rows that are copied and there with other content.
+	differed func(ctx context.Context, w *writer, b *batch, cause error) error
 	// troubled is called with the reason when a batch must be tried again, and
 	// with nil when it went through.
 	troubled func(error)
@@ -189,6 +191,11 @@ func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 				return err
 			}
 			continue
+		}
+		if exists := new(existsError); p.differed != nil && errors.As(err, &exists) {
+			if err = p.differed(ctx, w, b, err); err == nil {
+				continue
+			}
 		}
 		if p.crowded != nil && isDuplicate(err) {
 			if err = p.crowded(ctx, w, b, err); err == nil {

@@ -176,7 +176,7 @@ func (s *session) assemble(ctx, going context.Context) error {
 			if err := s.relearn(going, end); err != nil {
 				return err
 			}
-		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows) && !end.MakesRoom, status == spine.Waiting && s.asm.Stuck(end):
+		case s.asm.Events(end) > int64(s.st.cfg.Spec.Apply.BatchRows) && !end.MakesRoom && !isCopy(end), status == spine.Waiting && s.asm.Stuck(end):
 			if err := s.alone(ctx, end); err != nil {
 				return err
 			}
@@ -244,14 +244,16 @@ func (s *session) merge(ctx context.Context, end *spine.Ending) error {
 		if err != nil {
 			return err
 		}
+		if isCopied(&s.decoded) {
+			if err := b.addCopied(t, key, s.decoded.After, s.copied(m)); err != nil {
+				return t.unreadable(r.Record, err)
+			}
+			return nil
+		}
 		if makesRoom {
 			return s.addGiven(b, t, key, s.at(m, r, s.decoded.TotalOrder), r)
 		}
-		m := s.at(m, r, s.decoded.TotalOrder)
-		if err = m.rankOf(t, &s.decoded); err == nil {
-			err = b.add(t, key, s.decoded.Before, s.decoded.After, m)
-		}
-		if err != nil {
+		if err := b.add(t, key, s.decoded.Before, s.decoded.After, s.at(m, r, s.decoded.TotalOrder)); err != nil {
 			return t.unreadable(r.Record, err)
 		}
 		return nil

@@ -30,7 +30,7 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	} else {
 		s.versions = newVersions(cfg.Region, 0, s.st).sources[s.st.cfg.Source]
 		s.versions.spillOrTell(s.st.cfg.Log)
-		s.pool.crowded, s.recorder = s.crowded, s.newRecorder(s.target)
+		s.pool.crowded, s.pool.differed, s.recorder = s.crowded, s.differed, s.newRecorder(s.target)
 	}
 	s.pool.versions = s.versions
 	s.asm.Passed = s.noteEnd

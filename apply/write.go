@@ -108,10 +108,12 @@ func (w *writer) rows(ctx context.Context, t *tableRows) error {
 	unique := len(t.table.binder.Unique()) > 0
 	w.keys, w.images = w.keys[:0], w.images[:0]
 	var gone [][]byte
-	var kept []row
+	var kept, copies []row
 	for _, r := range t.rows {
 		switch {
 		case r.void, r.lost:
+		case r.made.existing > overwrite:
+			copies = append(copies, r)
 		case r.after == nil && t.late && !t.table.binder.ExactKey() && !t.table.tracked:
 			gone = append(gone, r.key)
 		case r.after == nil:
@@ -138,14 +140,20 @@ func (w *writer) rows(ctx context.Context, t *tableRows) error {
 		return err
 	}
 	if !unique {
-		return w.store(ctx, t.table, w.images, upsert())
+		if err := w.store(ctx, t.table, w.images, upsert()); err != nil {
+			return err
+		}
+		return w.copies(ctx, t.table, copies)
 	}
 	// By primary key only: where a secondary unique key exists, an upsert of a
 	// row that is absent could change another row that has its unique value.
 	if err := w.store(ctx, t.table, w.images, insert()); err != nil {
 		return err
 	}
-	return w.keep(ctx, t.table, kept)
+	if err := w.keep(ctx, t.table, kept); err != nil {
+		return err
+	}
+	return w.copies(ctx, t.table, copies)
 }
 
 // movesUnique reports whether the row may have another unique value than it

@@ -35,6 +35,8 @@ type Config struct {
 	// AcceptDDL holds the GTIDs of statements that removed rows and that the
 	// operator has run in the other regions too.
 	AcceptDDL []string
+	// Copies are the initial copies that begin in this region.
+	Copies []Copy
 	// Version of the program, shown in every record's source block.
 	Version string
 	Log     *slog.Logger
@@ -59,6 +61,7 @@ type Capture struct {
 
 	mu       sync.Mutex
 	progress progress
+	copies   *copyProgress // nil if nothing is copied
 }
 
 // progress is what the last committed Kafka transaction held.
@@ -104,18 +107,24 @@ type Status struct {
 	LagMillis  int64  `json:"lag_ms"`
 	QueueBytes int64  `json:"queue_bytes"`
 	LastDDL    string `json:"last_ddl,omitempty"`
+	// Copy is how far the initial copies from this region are, nil if there are none.
+	Copy *CopyStatus `json:"copy,omitempty"`
 }
 
 // Status returns the present status.
 func (c *Capture) Status() Status {
 	c.mu.Lock()
 	p := c.progress
+	var copied *CopyStatus
+	if c.copies != nil {
+		copied = c.copies.show()
+	}
 	c.mu.Unlock()
 	s := Status{
 		Status: c.service.Status(), Region: c.cfg.Process.Region,
 		Position: p.position, Seq: p.seq, HLC: p.hlc,
 		Rows: c.rows.Load(), Applied: c.applied.Load(), Transactions: c.transactions.Load(),
-		LagMillis: p.lag.Milliseconds(), QueueBytes: c.queueBytes.Load(),
+		LagMillis: p.lag.Milliseconds(), QueueBytes: c.queueBytes.Load(), Copy: copied,
 	}
 	for _, e := range p.seen {
 		if s.Seen == nil {

@@ -31,6 +31,7 @@ type chunk struct {
 	bytes   int64         // of row images
 	encoded int64         // bytes of the records
 	wide    bool          // it has a wide row
+	copied  bool          // its rows are of a copy
 	done    chan struct{} // closed when the rows are encoded
 }
 

@@ -21,6 +21,9 @@ func (s *publishing) ddl(ctx context.Context, ev *binlog.Event) error {
 	if !statement.touches(c.cfg.Captured, c.cfg.CapturedIn) {
 		return nil
 	}
+	if s.placing != nil {
+		s.placing.windows.Spoil() // rows may be others now, and the stream doesn't tell which
+	}
 	gtid := ev.GTID.String()
 	c.noteDDL(gtid, ev.Statement)
 	if !statement.removesRows || slices.Contains(c.cfg.AcceptDDL, gtid) {

@@ -86,7 +86,7 @@ func (e *encoder) row(c *chunk, st *step, images []byte) (rest []byte, err error
 		return rest, err
 	}
 	var before, after []byte
-	if ev.Op != binlog.Insert {
+	if ev.Op != binlog.Insert && ev.Op != binlog.Copied {
 		if before, images, err = d.Decode(e.before[:0], images, ev.Present, e.keyBefore, &e.exactBefore); err != nil {
 			return nil, err
 		}

@@ -20,7 +20,7 @@ const (
 	commitBytes = 64 << 20
 	commitAge   = 200 * time.Millisecond
 	// appliedLinger is how long a Kafka transaction may wait for more if it
-	// holds only what apply wrote here: no region waits for that, and each
+	// holds only what apply wrote here, or a copy: no region waits for that, and each
 	// commit costs the broker milliseconds of a core.
 	appliedLinger = 20 * time.Millisecond
 	// idleSave is how often a position is saved that moved without anything
@@ -59,6 +59,9 @@ type publishing struct {
 	lot *lot
 	now time.Time
 
+	// placing is nil where nothing is copied.
+	placing *placing
+
 	limits   limits
 	wideGone chan struct{} // receives when Kafka has a wide row
 
@@ -78,11 +81,19 @@ func (s *publishing) run(ctx context.Context) error {
 			if err := s.beat(ctx, now); err != nil {
 				return err
 			}
+		case o := <-s.openings():
+			s.openWindow(o)
+		case w := <-s.drops():
+			s.placing.windows.Close(w)
+		case p := <-s.parts():
+			s.placing.pending = p
+			s.place()
 		case <-s.lingered():
 		case c := <-s.in.order:
 			if err := s.chunk(ctx, c); err != nil {
 				return err
 			}
+			s.place()
 		}
 		if s.overdue() || !s.inTxn && !s.waiting() && s.due() {
 			if err := s.commit(ctx); err != nil {
@@ -107,7 +118,7 @@ func (s *publishing) chunk(ctx context.Context, c *chunk) error {
 		if s.lot, err = s.publisher.reserve(ctx, n, c.encoded+int64(c.ends)*usualEnd); err != nil {
 			return s.drain(err)
 		}
-		if c.wide {
+		if c.wide && !c.copied {
 			s.lot.gone = s.wideGone
 		}
 		defer s.lot.close()
@@ -139,6 +150,9 @@ func (s *publishing) step(ctx context.Context, st *step, records []encoded) erro
 	switch st.kind {
 	case binlog.Begin:
 		s.inTxn = true
+		if st.txn.part != nil {
+			s.beginPart(st.txn.part)
+		}
 		if st.txn.gtid == s.c.suspect && s.moved {
 			return s.commit(ctx)
 		}
@@ -157,13 +171,20 @@ func (s *publishing) step(ctx context.Context, st *step, records []encoded) erro
 // rows publishes changes, numbered within their transaction.
 func (s *publishing) rows(ctx context.Context, st *step, records []encoded) error {
 	txn, t := st.txn, st.table
+	switch {
+	case len(records) == 0 || s.placing == nil:
+	case txn.part != nil:
+		records = txn.part.keep(records)
+	default:
+		s.placing.note(t.collection, records)
+	}
 	if len(records) == 0 {
 		return nil
 	}
 	if t.rows == 0 {
 		txn.tables = append(txn.tables, t)
 	}
-	s.urgent = s.urgent || !txn.marked
+	s.urgent = s.urgent || !txn.marked && txn.part == nil
 	s.produced = true
 	s.tail.TxID = txn.gtid
 	for _, e := range records {
@@ -200,6 +221,10 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 
 // finish ends a source transaction: only now does the position include it.
 func (s *publishing) finish(ctx context.Context, st *step) error {
+	if st.txn != nil && st.txn.part != nil {
+		s.inTxn, s.produced = false, false
+		return s.finishPart(ctx, st.txn)
+	}
 	if txn := st.txn; s.inTxn {
 		if txn.stamped {
 			s.numbers.Pass(txn.source.Stamp)
@@ -326,6 +351,7 @@ func (s *publishing) commit(ctx context.Context) error {
 		return err
 	}
 	s.urgent, s.moved, s.saved = false, false, time.Now()
+	s.placing.committed()
 	s.c.committed(s)
 	return nil
 }

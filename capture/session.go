@@ -34,6 +34,8 @@ type session struct {
 	// foreignKeys are those that change rows unlogged, as they were when first
 	// asked for since the last statement; nil if they haven't been.
 	foreignKeys []mysql.ForeignKey
+	// done is how far initial copies are, nil if there are none.
+	done map[string]*copied
 }
 
 // session runs one session of capture. Where a transaction can't be taken and
@@ -104,6 +106,9 @@ func (c *Capture) stream(ctx context.Context) error {
 	if err := s.publishing.restore(ctx, server); err != nil {
 		return err
 	}
+	if err := s.prepareCopies(ctx); err != nil {
+		return err
+	}
 	s.stamping.stamper = s.publishing.numbers
 	c.queueBytes.Show(s.stamping.events.Bytes)
 	c.service.Enter(supervise.Streaming, nil)
@@ -119,6 +124,9 @@ func (s *session) run(ctx context.Context) error {
 		group.Go(func() error { return encode(ctx, s.pipeline.work) })
 	}
 	group.Go(func() error { return s.publishing.run(ctx) })
+	if s.done != nil {
+		group.Go(func() error { return s.copyTables(ctx, s.done) })
+	}
 	return group.Wait()
 }
 

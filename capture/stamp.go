@@ -29,6 +29,13 @@ type stamping struct {
 	// busy is set while events are neither in the queue nor in the pipeline.
 	busy atomic.Bool
 
+	// parts are chunks of a copy that are to be put between two transactions; nil if there is no copy.
+	parts <-chan *part
+	// Of the last rows: where they stand in the binlog, and the server.
+	file     string
+	pos      uint64
+	serverID uint32
+
 	txn  *transaction // the open one, if any
 	next *chunk
 	size int // steps of the last chunk
@@ -39,9 +46,18 @@ type stamping struct {
 func (s *stamping) run(ctx context.Context) error {
 	var events []*binlog.Event
 	for {
+		var parts <-chan *part
+		if s.txn == nil {
+			parts = s.parts
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case p := <-parts:
+			if err := s.put(ctx, p); err != nil {
+				return err
+			}
+			continue
 		case <-s.events.Filled():
 		}
 		s.busy.Store(true)
@@ -49,6 +65,11 @@ func (s *stamping) run(ctx context.Context) error {
 		for _, ev := range events {
 			if err := s.add(ctx, ev); err != nil {
 				return err
+			}
+			if s.txn == nil && len(s.parts) > 0 {
+				if err := s.put(ctx, <-s.parts); err != nil {
+					return err
+				}
 			}
 		}
 		if err := s.flush(ctx); err != nil {
@@ -60,11 +81,16 @@ func (s *stamping) run(ctx context.Context) error {
 
 // add makes a step of an event.
 func (s *stamping) add(ctx context.Context, ev *binlog.Event) error {
+	return s.append(ctx, s.step(ctx, ev))
+}
+
+// append adds a step to the chunk.
+func (s *stamping) append(ctx context.Context, st step) error {
 	if s.next == nil {
 		s.next = &chunk{done: make(chan struct{}), steps: make([]step, 0, s.size)}
 	}
-	st := s.step(ctx, ev)
 	s.next.steps = append(s.next.steps, st)
+	s.next.copied = st.txn != nil && st.txn.part != nil
 	switch {
 	case st.rows != nil:
 		s.next.bytes += int64(len(st.rows.Images))
@@ -111,6 +137,7 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 			s.stampLocal()
 		}
 		st.rows = ev.Rows
+		s.file, s.pos, s.serverID = ev.Rows.File, ev.Rows.Pos, s.txn.source.ServerID
 		if s.txn.yields != nil {
 			st.version = s.txn.yields.of(ev.Rows)
 		}
@@ -136,5 +163,5 @@ func (s *stamping) stampLocal() {
 // waiting reports whether events are on their way to the pipeline's end. The
 // order of looks is that of the path: what moves on meanwhile is seen later.
 func (s *stamping) waiting() bool {
-	return s.events.Bytes() > 0 || s.busy.Load() || len(s.out.order) > 0
+	return s.events.Bytes() > 0 || s.busy.Load() || len(s.parts) > 0 || len(s.out.order) > 0
 }

@@ -29,6 +29,8 @@ type transaction struct {
 	// cascades is set once a change was published at which the server changed
 	// other rows unlogged.
 	cascades bool
+	// part is set where it is no transaction of the binlog but a chunk of a copy.
+	part *part
 
 	// The usual room of headers and tables.
 	threeHeaders [topics.HeaderCount]kgo.RecordHeader

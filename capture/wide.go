@@ -33,7 +33,7 @@ func (e *encoder) wideRow(c *chunk, st *step, images []byte) (rest []byte, err e
 	ev, room := st.rows, st.table.room(st)
 	present, presentAfter := ev.Present, ev.PresentAfter
 	switch ev.Op {
-	case binlog.Insert:
+	case binlog.Insert, binlog.Copied:
 		present, presentAfter = nil, ev.Present
 	case binlog.Delete:
 		presentAfter = nil
@@ -56,8 +56,8 @@ func (e *encoder) wideRow(c *chunk, st *step, images []byte) (rest []byte, err e
 		ev.Images, ev.Present, ev.PresentAfter, rest = nil, nil, nil, nil
 	}
 	switch {
-	case ev.Op == binlog.Insert:
-		e.putWide(c, st, 'c', value, e.record(st, value, e.keyAfter), nil, &e.exactAfter)
+	case ev.Op == binlog.Insert, ev.Op == binlog.Copied:
+		e.putWide(c, st, byte(ev.Op), value, e.record(st, value, e.keyAfter), nil, &e.exactAfter)
 	case ev.Op == binlog.Delete:
 		e.putWide(c, st, 'd', value, e.record(st, value, e.keyBefore), &e.exactBefore, nil)
 		c.records = append(c.records, encoded{record: e.record(st, value, e.keyBefore)})

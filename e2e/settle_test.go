@@ -13,11 +13,14 @@ import (
 	"duplex/change"
 	"duplex/feed"
 	"duplex/supervise"
+	"duplex/topics"
 )
 
 // verdict is what all regions must hold, by what their topics tell.
 type verdict struct {
 	rows registers
+	// copied are the rows of an initial copy, by table and key.
+	copied map[string]content
 	// ends are the transactions of each region's own applications, by GTID, and
 	// order their GTIDs as the topics have them.
 	ends  map[*side]map[string]change.Stamp
@@ -28,7 +31,7 @@ type verdict struct {
 // of that number, which must have arrived.
 func readVerdict(p *pair, tables []*table, fence int64) *verdict {
 	p.t.Helper()
-	v := &verdict{registers{}, map[*side]map[string]change.Stamp{}, map[*side][]string{}}
+	v := &verdict{registers{}, map[string]content{}, map[*side]map[string]change.Stamp{}, map[*side][]string{}}
 	for _, s := range p.sides() {
 		if err := errors.Join(v.readEnds(p, s), v.readRows(p, s, tables, fence)); err != nil {
 			p.t.Fatalf("reading what %s wrote: %v", s.region, err)
@@ -72,7 +75,9 @@ func (v *verdict) readRows(p *pair, s *side, tables []*table, fence int64) error
 		if err != nil {
 			return err
 		}
-		v.order[s] = append(v.order[s], txn.ID)
+		if !topics.IsCopy(txn.ID) {
+			v.order[s] = append(v.order[s], txn.ID)
+		}
 		for c, err := range txn.Changes(ctx) {
 			if err != nil {
 				return err
@@ -103,15 +108,11 @@ func (v *verdict) add(t *table, c *feed.Change, stamps map[string]change.Stamp) 
 	if err != nil {
 		return err
 	}
-	w := &write{stamp, c.TransactionID, c.Order, image, 0}
-	if t.rank != nil {
-		before, err := contentOf(c.Before)
-		if err != nil {
-			return err
-		}
-		w.rank = t.rank(stamp.Origin, before, image)
+	if c.Op == feed.Read {
+		v.copied[t.name+"|"+t.text(row.key(t))] = image
+		return nil
 	}
-	return v.rows.add(t.name+"|"+t.text(row.key(t)), w)
+	return v.rows.add(t.name+"|"+t.text(row.key(t)), &write{stamp, c.TransactionID, c.Order, image})
 }
 
 // key returns the values of the table's key columns.
@@ -206,9 +207,8 @@ func (v *verdict) differences(p *pair, tables []*table) (all []difference) {
 				continue
 			}
 			have := of(key)
-			by := r.stands()
-			if slices.ContainsFunc(have, func(c content) bool { return by.image.compare(c) != "" }) {
-				all = append(all, difference{t, key, have, by.image, by})
+			if slices.ContainsFunc(have, func(c content) bool { return r.newest.image.compare(c) != "" }) {
+				all = append(all, difference{t, key, have, r.newest.image, r.newest})
 			}
 			for _, rows := range held {
 				delete(rows, key)
@@ -216,7 +216,10 @@ func (v *verdict) differences(p *pair, tables []*table) (all []difference) {
 		}
 		for _, rows := range held {
 			for key := range rows {
-				all = append(all, difference{t, key, of(key), nil, nil})
+				have, want := of(key), v.copied[t.name+"|"+key]
+				if want == nil || slices.ContainsFunc(have, func(c content) bool { return want.compare(c) != "" }) {
+					all = append(all, difference{t, key, have, want, nil})
+				}
 			}
 		}
 	}

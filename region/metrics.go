@@ -18,6 +18,8 @@ var (
 	captureTransactions = desc("capture_transactions_total", "transactions published", captureLabels...)
 	captureLag          = desc("capture_lag_seconds", "time from commit to publication of the newest transaction", captureLabels...)
 	captureSeq          = desc("capture_seq", "number of the last local transaction published", captureLabels...)
+	copyTables          = desc("capture_copy_tables", "tables of initial copies from this region, by whether they are copied", append(captureLabels, "copied")...)
+	copyRows            = desc("capture_copy_rows", "rows of initial copies from this region: those copied, and those estimated to be left", append(captureLabels, "copied")...)
 	captureQueue        = desc("capture_queue_bytes", "bytes read from the binlog and not yet published", captureLabels...)
 
 	applyState        = desc("apply_state", "1 for the state that the stream is in", append(applyLabels, "state")...)
@@ -71,6 +73,12 @@ func (r *Region) Collect(ch chan<- prometheus.Metric) {
 		put(captureLag, gauge, float64(c.LagMillis)/1000, region)
 		put(captureSeq, gauge, float64(c.Seq), region)
 		put(captureQueue, gauge, float64(c.QueueBytes), region)
+		if p := c.Copy; p != nil {
+			put(copyTables, gauge, float64(p.TablesDone), region, "yes")
+			put(copyTables, gauge, float64(p.Tables-p.TablesDone), region, "no")
+			put(copyRows, gauge, float64(p.RowsDone), region, "yes")
+			put(copyRows, gauge, float64(p.Rows-p.RowsDone), region, "no")
+		}
 	}
 	for i := range s.Apply {
 		a := &s.Apply[i]

@@ -74,7 +74,7 @@ func (r *Region) start(ctx context.Context) error {
 	}
 	if r.cfg.Services&Capture != 0 {
 		r.capture = capture.New(capture.Config{
-			Process: r.cfg.Process, Captured: r.captured, CapturedIn: r.capturedIn, AcceptDDL: r.cfg.AcceptDDL, Version: r.cfg.Version, Log: r.cfg.Log,
+			Process: r.cfg.Process, Captured: r.captured, CapturedIn: r.capturedIn, Copies: r.copies(), AcceptDDL: r.cfg.AcceptDDL, Version: r.cfg.Version, Log: r.cfg.Log,
 		})
 	}
 	if r.cfg.Services&Apply != 0 {
@@ -120,6 +120,16 @@ func (r *Region) startEmbedded(ctx context.Context) error {
 // captured reports whether a task of the region has the table.
 func (r *Region) captured(db, table string) bool {
 	return slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Tables.Match(db, table) })
+}
+
+// copies are the initial copies that begin in the region.
+func (r *Region) copies() (all []capture.Copy) {
+	for _, s := range r.cfg.Tasks {
+		if c := &s.InitialCopy; c.Begins(r.cfg.Process.Region) {
+			all = append(all, capture.Copy{Task: s.Task, Match: s.Tables.Match, Threads: c.Threads, Rows: c.BatchRows, PerSecond: c.RowsPerSecond})
+		}
+	}
+	return all
 }
 
 func (r *Region) capturedIn(db string) bool {

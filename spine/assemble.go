@@ -29,6 +29,9 @@ type Ending struct {
 	offset    int64
 }
 
+// empty reports whether it is nobody's transaction: a canary has no number.
+func (e *Ending) empty() bool { return e.Events == 0 && !e.MakesRoom && !topics.IsCopy(e.ID) }
+
 // Offset is that of the record on the spine.
 func (e *Ending) Offset() int64 { return e.offset }
 
@@ -130,7 +133,7 @@ func (a *Assembler) skip() error {
 		switch {
 		case a.Leave > 0:
 			a.Leave--
-		case end.Events == 0 && !end.MakesRoom, !a.Accept(end.Stamp.Origin):
+		case end.empty(), !a.Accept(end.Stamp.Origin):
 		case end.Stamp.Origin != a.Source, a.Applied == Unknown:
 			return nil
 		case end.Stamp.Seq <= a.Newest.Seq && end.Stamp.HLC > a.Newest.HLC:

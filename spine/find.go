@@ -306,5 +306,5 @@ func (f *Finder) endOf(r *kgo.Record) (end schemas.End, ok bool) {
 		return end, false
 	}
 	_, makesRoom, err := topics.YieldedRows(r)
-	return end, err == nil && (end.Events > 0 || makesRoom)
+	return end, err == nil && (end.Events > 0 || makesRoom || topics.IsCopy(end.ID))
 }

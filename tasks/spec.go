@@ -36,7 +36,12 @@ type InitialCopy struct {
 	Existing  string        `yaml:"existing"` // rows already there: ExistingKeep, ExistingOverwrite or ExistingStop
 	Threads   int           `yaml:"threads"`
 	BatchRows int           `yaml:"batch_rows"`
+	// RowsPerSecond bounds how fast rows are read, 0: not at all.
+	RowsPerSecond int `yaml:"rows_per_second"`
 }
+
+// Begins reports whether rows are copied from the region.
+func (c *InitialCopy) Begins(r change.Region) bool { return c.From == r }
 
 // NoCopy is InitialCopy.From where the tables are equal to begin with.
 const NoCopy change.Region = "none"
@@ -174,6 +179,7 @@ func (s *Spec) validateCopy() error {
 		config.CheckChoice("initial_copy.existing", c.Existing, ExistingKeep, ExistingOverwrite, ExistingStop),
 		config.CheckRange("initial_copy.threads", c.Threads, 1, 64),
 		config.CheckRange("initial_copy.batch_rows", c.BatchRows, 1, 100_000),
+		config.CheckRange("initial_copy.rows_per_second", c.RowsPerSecond, 0, 100_000_000),
 	}
 	if c.From != NoCopy && !slices.Contains(s.Regions, c.From) {
 		problems = append(problems, &config.Invalid{Setting: "initial_copy.from", Reason: fmt.Sprintf("%q is no region of this task", c.From),
@@ -207,9 +213,15 @@ func (s *Spec) Unsupported() []error {
 	refuse := func(setting string, value any, mend string) {
 		refusals = append(refusals, &config.Invalid{Setting: setting, Reason: fmt.Sprintf("%v is not built yet", value), Mend: mend})
 	}
-	if s.InitialCopy.From != NoCopy {
-		refusals = append(refusals, &config.Invalid{Setting: "initial_copy.from", Reason: "the initial copy is not built yet",
-			Mend: "set initial_copy: {from: none} and start from equal tables"})
+	// A copied row must lose to a local write that the source hadn't seen, and who doesn't look for conflicts
+	// knows of none.
+	unaware := s.Apply.Ordering == OrderingKey
+	for _, rule := range s.rules() {
+		unaware = unaware || rule.Policy == NoPolicy
+	}
+	if s.InitialCopy.From != NoCopy && unaware {
+		refuse("initial_copy.from", "the initial copy where conflicts aren't looked for",
+			"set apply: {ordering: transaction} and leave conflict policy none out; or set initial_copy: {from: none} and start from equal tables")
 	}
 	refusals = append(refusals, s.unsupportedRules()...)
 	if s.DDL != DDLStop {

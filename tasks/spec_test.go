@@ -33,7 +33,7 @@ func TestDesignExample(t *testing.T) {
 	if !s.Tables.Match("shop", "orders") || s.Tables.Match("shop", "tmp_1") || !s.Tables.Match("crm", "customer") || s.Tables.Match("crm", "customers") {
 		t.Error("the tables don't match as the patterns say")
 	}
-	if refused := s.Unsupported(); len(refused) != 2 {
+	if refused := s.Unsupported(); len(refused) != 1 {
 		t.Errorf("refused: %v", refused)
 	}
 }
@@ -115,11 +115,13 @@ func TestRefusals(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	const base = "task: t\ntables: {include: ['d.*']}\n"
 	for line, setting := range map[string]string{
-		"initial_copy: {from: a}":                  "initial_copy.from",
-		"conflicts: {policy: merge-columns}":       "conflicts.policy",
-		"conflicts: {tables: {d.t: {delta: [n]}}}": `conflicts.tables."d.t".delta`,
-		"ddl: replicate":                           "ddl",
-		"ddl: ignore":                              "ddl",
+		"initial_copy: {from: a}\napply: {ordering: key}":                       "initial_copy.from",
+		"initial_copy: {from: a}\nconflicts: {policy: none}":                    "initial_copy.from",
+		"initial_copy: {from: a}\nconflicts: {tables: {'d.t': {policy: none}}}": "initial_copy.from",
+		"conflicts: {policy: merge-columns}":                                    "conflicts.policy",
+		"conflicts: {tables: {d.t: {delta: [n]}}}":                              `conflicts.tables."d.t".delta`,
+		"ddl: replicate": "ddl",
+		"ddl: ignore":    "ddl",
 		"apply: {ordering: key}\nconflicts: {tables: {'d.t': {policy: stop}}}": `conflicts.tables."d.t".policy`,
 		"conflicts: {policy: region-priority}\nregions: [a, b, c]":             "conflicts.policy",
 	} {

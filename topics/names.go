@@ -14,6 +14,21 @@ import (
 // Positions is the compacted topic of capture positions, keyed by region.
 const Positions = "duplex.positions"
 
+// Copies is the compacted topic of how far initial copies are, keyed by region, task and table.
+const Copies = "duplex.copies"
+
+// copyID is how the id of a chunk of an initial copy begins.
+const copyID = "copy:"
+
+// CopyID returns the id, in the place of a GTID, of the transaction that is a chunk of an
+// initial copy. It may have no change, if all its rows were changed while they were read.
+func CopyID(r change.Region, seq change.Seq) string {
+	return copyID + string(r) + ":" + strconv.FormatInt(int64(seq), 10)
+}
+
+// IsCopy reports whether a transaction's id is one of CopyID.
+func IsCopy(id string) bool { return strings.HasPrefix(id, copyID) }
+
 // maxName is Kafka's limit on the length of a topic name, in bytes.
 const maxName = 249
 

@@ -44,14 +44,23 @@ func EnsureOrdered(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name
 // EnsurePositions makes the topic of capture positions if it isn't there. Its
 // segments are small, so that compaction keeps the reading of it at start short.
 func EnsurePositions(ctx context.Context, adm *kadm.Client, cfg config.Kafka) error {
-	n, err := ensure(ctx, adm, cfg, Positions, 1, map[string]string{
+	return ensureCompacted(ctx, adm, cfg, Positions)
+}
+
+// EnsureCopies makes the topic of initial copies if it isn't there.
+func EnsureCopies(ctx context.Context, adm *kadm.Client, cfg config.Kafka) error {
+	return ensureCompacted(ctx, adm, cfg, Copies)
+}
+
+func ensureCompacted(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name string) error {
+	n, err := ensure(ctx, adm, cfg, name, 1, map[string]string{
 		"cleanup.policy":            "compact",
 		"segment.bytes":             strconv.Itoa(16 << 20),
 		"segment.ms":                "600000",
 		"min.cleanable.dirty.ratio": "0.1",
 	})
 	if err == nil && n != 1 {
-		return fmt.Errorf("topic %s has %d partitions and must have one; mend: delete the topic while all captures are stopped", Positions, n)
+		return fmt.Errorf("topic %s has %d partitions and must have one; mend: delete the topic while all captures are stopped", name, n)
 	}
 	return err
 }

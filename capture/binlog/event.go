@@ -31,6 +31,8 @@ const (
 	Insert Op = 'c'
 	Update Op = 'u'
 	Delete Op = 'd'
+	// Copied is a row that was there: no row event says so, an initial copy does.
+	Copied Op = 'r'
 )
 
 // Event is one step of the binlog that matters to capture.

@@ -111,6 +111,9 @@ func (p *Position) Pass(ev *Event) error {
 	}
 }
 
+// Covers reports whether all of another position was read.
+func (p *Position) Covers(o *Position) bool { return p.set.Contain(o.set) }
+
 func (p *Position) clone() *Position {
 	return &Position{engine: p.engine, set: p.set.Clone(), undecided: p.undecided}
 }

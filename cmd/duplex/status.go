@@ -115,7 +115,30 @@ func writeStatus(env *environment, all []region.Status) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return writeSkipped(env, all)
+	return errors.Join(writeCopies(env, all), writeSkipped(env, all))
+}
+
+// writeCopies tells how far initial copies are.
+func writeCopies(env *environment, all []region.Status) error {
+	for _, s := range all {
+		if s.Capture == nil || s.Capture.Copy == nil || s.Capture.Copy.State == "done" {
+			continue
+		}
+		p := s.Capture.Copy
+		left := "not known how long it still takes"
+		if p.SecondsLeft >= 0 {
+			left = fmt.Sprintf("about %s left", time.Duration(p.SecondsLeft)*time.Second)
+		}
+		if p.Error != "" {
+			left = "it waits: " + p.Error
+		}
+		_, err := fmt.Fprintf(env.stdout, "capture %s: initial copy of %d tables: %d are done, %d of some %d rows, now %s; %s\n",
+			s.Region, p.Tables, p.TablesDone, p.RowsDone, p.Rows, p.Table, left)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeSkipped tells of transactions that were left out for good.
