@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"duplex/capture/binlog"
@@ -60,6 +61,13 @@ func (t *table) cascading(valueSchema string) error {
 	envelope, err := schemas.ParseEnvelope(valueSchema)
 	if err != nil {
 		return err
+	}
+	var keys []mysql.ForeignKey
+	if err := json.Unmarshal(t.version.Table.Cascades.Keys, &keys); err != nil {
+		return fmt.Errorf("reading the foreign keys that refer to %s: %w", t.collection, err)
+	}
+	for _, k := range keys {
+		t.cascaded = append(t.cascaded, k.DB+"."+k.Table)
 	}
 	t.values = envelope.Value
 	t.cascade = &kgo.RecordHeader{Key: topics.HeaderCascade, Value: t.version.Table.Cascades.Keys}

@@ -68,6 +68,7 @@ func TestCascadeMark(t *testing.T) {
 		{row(1, 2), row(1, 3), false, schemas.Cascades{Columns: []int{0, 1}}, true},
 		{row(1, 2), row(1, 3), true, schemas.Cascades{Columns: []int{0, 1}}, false},
 	} {
+		tt.cascades.Keys = []byte("[]")
 		tab := &table{version: &binlog.TableVersion{Table: &schemas.Table{Columns: make([]schemas.Column, 2), Cascades: &tt.cascades}}}
 		if err := tab.cascading(text); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,9 @@ const (
 	// copyPause is waited after a failure, longer each time, up to copyLongPause.
 	copyPause     = 100 * time.Millisecond
 	copyLongPause = 10 * time.Second
+	// againPause is waited before a chunk is read again.
+	againPause     = 5 * time.Millisecond
+	againLongPause = 500 * time.Millisecond
 )
 
 // copier copies the tables of one session, one after the other. A splitter cuts them into
@@ -42,13 +45,17 @@ type copier struct {
 	work, order chan *job
 	rest        *snapshot.Reader // of the splitter
 	told        time.Time
+
+	mu   sync.Mutex
+	next time.Time // when the next chunk may be read
 }
 
 // copyTable is a table being copied.
 type copyTable struct {
 	copied // as far as it was at the start
 	key    string
-	rows   int // of a range
+	// A range has so many rows; so many are read in a second at most, if it isn't 0.
+	rows, perSecond int
 
 	mu  sync.Mutex
 	now *snapshot.Table // as it is defined now
@@ -140,7 +147,7 @@ func (cp *copier) list(ctx context.Context) (tables []*copyTable, err error) {
 				t.copied = *p
 			}
 			size := cp.sizes[[2]string{def.DB, def.Name}]
-			t.rows = c.Rows
+			t.rows, t.perSecond = c.Rows, c.PerSecond
 			if size.RowBytes > 0 {
 				t.rows = int(max(1, min(int64(c.Rows), partBytes/size.RowBytes)))
 			}
@@ -260,6 +267,9 @@ func (cp *copier) read(ctx context.Context) error {
 func (cp *copier) readJob(ctx context.Context, r *snapshot.Reader, j *job) error {
 	rest, again := j.rng, 0
 	for {
+		if err := cp.slow(ctx, j.table); err != nil {
+			return err
+		}
 		p, err := cp.readPart(ctx, r, j.table, rest)
 		if err != nil {
 			return err
@@ -283,7 +293,7 @@ func (cp *copier) readJob(ctx context.Context, r *snapshot.Reader, j *job) error
 		if o.again {
 			again++
 			cp.c.copying(func(p *copyProgress) { p.status.Again++ })
-			if err := wait(ctx, min(copyPause<<min(again, 10), copyLongPause)); err != nil {
+			if err := wait(ctx, min(againPause<<min(again, 10), againLongPause)); err != nil {
 				return err
 			}
 			continue
@@ -358,7 +368,7 @@ func (cp *copier) place(ctx context.Context) error {
 	rows := map[*copyTable]int64{}
 	for j := range cp.order {
 		for {
-			p, ok, err := cp.next(ctx, j)
+			p, ok, err := cp.partOf(ctx, j)
 			if err != nil {
 				return err
 			}
@@ -384,16 +394,13 @@ func (cp *copier) place(ctx context.Context) error {
 				cp.tableDone(t, p.after.Rows)
 			}
 			cp.tell(t)
-			if err := cp.slow(ctx, t, p.chunk.Rows); err != nil {
-				return err
-			}
 		}
 		close(j.done)
 	}
 	return context.Cause(ctx)
 }
 
-func (cp *copier) next(ctx context.Context, j *job) (p *part, ok bool, err error) {
+func (cp *copier) partOf(ctx context.Context, j *job) (p *part, ok bool, err error) {
 	select {
 	case p, ok = <-j.parts:
 		return p, ok, nil
@@ -413,14 +420,21 @@ func (cp *copier) await(ctx context.Context, p *part) (o outcome, err error) {
 	}
 }
 
-// slow keeps to the task's limit of rows a second.
-func (cp *copier) slow(ctx context.Context, t *copyTable, rows int64) error {
-	for _, c := range cp.copies {
-		if c.Task == t.Task && c.PerSecond > 0 {
-			return wait(ctx, time.Duration(float64(rows)/float64(c.PerSecond)*float64(time.Second)))
-		}
+// slow keeps to the task's limit of rows a second. It waits before a window is opened: of what is open long,
+// much must be left out.
+func (cp *copier) slow(ctx context.Context, t *copyTable) error {
+	if t.perSecond == 0 {
+		return nil
 	}
-	return nil
+	cp.mu.Lock()
+	now := time.Now()
+	if cp.next.Before(now) {
+		cp.next = now
+	}
+	pause := cp.next.Sub(now)
+	cp.next = cp.next.Add(time.Duration(float64(t.rows) / float64(t.perSecond) * float64(time.Second)))
+	cp.mu.Unlock()
+	return wait(ctx, pause)
 }
 
 func (cp *copier) tableDone(t *copyTable, rows int64) {

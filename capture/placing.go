@@ -117,15 +117,15 @@ func (p *part) keep(records []encoded) []encoded {
 }
 
 // note notes changes of the stream, for the windows on their table.
-func (p *placing) note(table string, records []encoded) {
-	watched := p.windows.Watches(table)
+func (p *placing) note(t *table, records []encoded) {
+	watched := p.windows.Watches(t.collection)
 	for i := range records {
 		e := &records[i]
 		if watched && e.op != 0 {
-			p.windows.Changed(table, e.record.Key)
+			p.windows.Changed(t.collection, e.record.Key)
 		}
-		if e.cascade {
-			p.windows.Spoil() // the server changed rows of other tables, and the stream doesn't tell which
+		for i := 0; e.cascade && i < len(t.cascaded); i++ {
+			p.windows.SpoilTable(t.cascaded[i]) // the stream doesn't tell which of its rows
 		}
 	}
 }

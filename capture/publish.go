@@ -176,7 +176,7 @@ func (s *publishing) rows(ctx context.Context, st *step, records []encoded) erro
 	case txn.part != nil:
 		records = txn.part.keep(records)
 	default:
-		s.placing.note(t.collection, records)
+		s.placing.note(t, records)
 	}
 	if len(records) == 0 {
 		return nil

@@ -32,6 +32,8 @@ type table struct {
 	// unlogged, values what reads the columns that decide; nil if it never does.
 	cascade *kgo.RecordHeader
 	values  *schemas.Record
+	// cascaded are the tables, db.table, of which it may change rows then.
+	cascaded []string
 	// The first records of a version are held against goavro before they are
 	// published; unproven is how many are still to be.
 	proof    *schemas.Proof

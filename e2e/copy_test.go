@@ -10,6 +10,7 @@ import (
 
 	"duplex/change"
 	"duplex/region"
+	"duplex/supervise"
 	"duplex/topics"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -137,7 +138,7 @@ func testInitialCopyContested(t *testing.T, e engines) {
 	existing, rows := []string{"keep", "overwrite"}[c.r.IntN(2)], scaled(200, 4000)
 	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("initial_copy: {from: %s, existing: %s, threads: %d, batch_rows: %d, rows_per_second: %d}", p.east.region, existing, 1+c.r.IntN(4), 5+c.r.IntN(40), rows))
 	c.rivals = newRivals(p, seed, hotTables(rows, e), 4, 10*time.Millisecond)
-	writer := c.rivals.all[0].writer // of east
+	writer := c.rivals.all[0].writer                      // of east
 	execOn(t, writer.conn, "SET SESSION sql_log_bin = 0") // the topics don't tell of what was before
 	for _, table := range c.rivals.tables {
 		for range rows {
@@ -170,4 +171,96 @@ func testInitialCopyContested(t *testing.T, e engines) {
 		t.Errorf("%d rows were copied, and %d of them twice", copies, again)
 	}
 	c.stop()
+}
+
+// TestInitialCopyDisturbed: while tables are copied they are altered, the server deletes children that no
+// binlog tells of, and the copy's own queries are killed. What is copied is still what the source holds. (Promise 1.)
+func TestInitialCopyDisturbed(t *testing.T) { onEveryPairIfLong(t, testInitialCopyDisturbed) }
+
+func testInitialCopyDisturbed(t *testing.T, e engines) {
+	p := newPairOf(t, e, "disturbed", nil)
+	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("initial_copy: {from: %s, existing: stop, threads: 3, batch_rows: 40, rows_per_second: 3000}", p.east.region))
+	for _, s := range p.sides() {
+		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.a_parents (id INT PRIMARY KEY, v INT)",
+			"CREATE TABLE shop.b_children (id INT PRIMARY KEY, parent INT, v VARCHAR(50), FOREIGN KEY (parent) REFERENCES a_parents (id) ON DELETE CASCADE)",
+			"CREATE TABLE shop.c_altered (id INT PRIMARY KEY, v INT)")
+	}
+	var parents, children, altered []string
+	for n := range 2000 {
+		if n < 600 {
+			parents = append(parents, fmt.Sprintf("(%d, %d)", n, n))
+		}
+		children = append(children, fmt.Sprintf("(%d, %d, 'child %d')", n*7%2003, n%600, n))
+		altered = append(altered, fmt.Sprintf("(%d, %d)", n, n))
+	}
+	mustExec(t, p.east.mysql.DB(), "INSERT INTO shop.a_parents VALUES "+strings.Join(parents, ", "), "INSERT INTO shop.b_children VALUES "+strings.Join(children, ", "), "INSERT INTO shop.c_altered VALUES "+strings.Join(altered, ", "))
+	processes := p.start("capture", "apply")
+	capture := processes[0]
+	alters, began := 0, time.Now()
+	for n := 0; copyDone(capture) != nil; n++ {
+		if err := expectNoStop(processes); err != nil {
+			t.Fatal(err)
+		}
+		status, err := capture.Status()
+		if err != nil || status.Capture == nil || status.Capture.State == supervise.Stopped {
+			t.Fatalf("capture: %v, %+v", err, status.Capture)
+		}
+		if n < 300 {
+			mustExec(t, p.east.mysql.DB(), fmt.Sprintf("DELETE FROM shop.a_parents WHERE id = %d", n*7%600), fmt.Sprintf("UPDATE shop.b_children SET v = 'new' WHERE id = %d", n*13%2003))
+		}
+		if n%10 == 0 {
+			killReaders(t, p.east)
+		}
+		if copied := status.Capture.Copy; copied != nil && copied.Table == "shop.c_altered" && alters < 3 {
+			alters++
+			for _, s := range []*side{p.west, p.east} {
+				mustExec(t, s.mysql.DB(), fmt.Sprintf("ALTER TABLE shop.c_altered ADD COLUMN n%d INT DEFAULT %d", alters, alters))
+			}
+			mustExec(t, p.east.mysql.DB(), "UPDATE shop.c_altered SET v = v + 1 WHERE id % 100 = 0")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	took := time.Since(began)
+	if alters == 0 {
+		t.Error("the table wasn't altered while it was copied")
+	}
+	eventually(t, 30*time.Second, func() error {
+		if err := expectNoStop(processes); err != nil {
+			return err
+		}
+		for _, table := range []string{"a_parents", "b_children", "c_altered"} {
+			const all = "SELECT * FROM shop."
+			if east, west := rowsOf(t, p.east, all+table+" ORDER BY id"), rowsOf(t, p.west, all+table+" ORDER BY id"); !slices.Equal(east, west) {
+				return fmt.Errorf("%s has %d rows in east and %d in west", table, len(east), len(west))
+			}
+		}
+		return nil
+	})
+	status, err := capture.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, again := countCopies(p)
+	t.Logf("the copy took %s; %d alterations, %d chunks were read again", took.Round(time.Millisecond), alters, status.Capture.Copy.Again)
+	if again > 0 {
+		t.Errorf("%d rows were copied twice", again)
+	}
+	stop(processes)
+}
+
+// killReaders kills the queries of the copy that run.
+func killReaders(t *testing.T, s *side) {
+	t.Helper()
+	rows, err := s.mysql.DB().Query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'duplex' AND COMMAND = 'Query' AND INFO LIKE '%FORCE INDEX%'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = s.mysql.DB().Exec(fmt.Sprintf("KILL QUERY %d", id)) // it may be done
+	}
 }

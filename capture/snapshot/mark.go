@@ -135,10 +135,10 @@ func (r *Reader) snapshotAt(ctx context.Context) (p place, err error) {
 	return p, rows.Err()
 }
 
-// executed returns what the server has executed: the stream passes it, however idle the server is. The binlog's
-// would do, too, as this mark may lie too far behind but never too far ahead.
+// executed returns what the server has executed and has in its binlog: the stream passes it, however idle the
+// server is. On MySQL some may never have been there, as with SET GLOBAL gtid_purged, or on a replica that doesn't log.
 func (r *Reader) executed(ctx context.Context) (set string, err error) {
-	variable := "@@GLOBAL.gtid_executed"
+	variable := "GTID_SUBTRACT(@@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged)"
 	if r.engine == "mariadb" {
 		variable = "@@GLOBAL.gtid_binlog_pos"
 	}

@@ -82,13 +82,24 @@ func (w *Windows) Changed(table string, key []byte) {
 // Spoil makes all open windows useless: rows were changed of which the stream doesn't tell, or
 // more than can be kept.
 func (w *Windows) Spoil() {
-	for _, c := range w.tables {
-		for _, win := range c.open {
-			win.spoilt = true
-		}
-		c.last, c.log = map[string]int64{}, nil
+	for table := range w.tables {
+		w.SpoilTable(table)
 	}
-	w.bytes = 0
+}
+
+// SpoilTable makes the windows on a table useless.
+func (w *Windows) SpoilTable(table string) {
+	c := w.tables[table]
+	if c == nil {
+		return
+	}
+	for _, win := range c.open {
+		win.spoilt = true
+	}
+	for _, k := range c.log {
+		w.bytes -= int64(len(k.key)) + keyOverhead
+	}
+	c.last, c.log = map[string]int64{}, nil
 }
 
 // Close closes a window. What no other needs is forgotten.
