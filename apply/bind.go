@@ -38,6 +38,8 @@ type boundTable struct {
 	tracked bool
 	// rule tells which of two regions' writes of one of its rows stays.
 	rule tasks.Rule
+	// ranking is set if that isn't told by versions alone.
+	ranking *ranking
 	// keyID and valueID are the registry's ids of the schemas, topic that of the records.
 	keyID, valueID int
 	topic          string
@@ -148,6 +150,9 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 	for i, unique := range t.binder.Unique() {
 		index := target.Unique[i]
 		t.looseUnique = t.looseUnique || index.Partial || len(unique.Fields) < len(index.Columns)
+	}
+	if t.ranking, err = t.rankingOf(); err != nil {
+		return nil, t.failure(err)
 	}
 	return t, nil
 }

@@ -34,6 +34,11 @@ func (v *inbound) addBulk(b *bulk, t *boundTable, key []byte, m made) (id conver
 	if id, err = v.id(t, key); err != nil {
 		return id, err
 	}
+	if v.clashes.streamed = m.seq; t.ranking != nil {
+		// Of each row, as its rank must be known. What isn't committed in the end ends the session,
+		// and the tail reads on only when all is told.
+		return id, v.contend(t, id, key, m, m.seq, v.ticket(m.seq))
+	}
 	k, known, err := v.of(id)
 	if err != nil {
 		return id, err
@@ -42,7 +47,6 @@ func (v *inbound) addBulk(b *bulk, t *boundTable, key []byte, m made) (id conver
 	if !v.alone() {
 		b.places = append(b.places, m.place)
 	}
-	v.clashes.streamed = m.seq
 	if known {
 		b.known = append(b.known, id)
 		v.metBy(t, id, key, k, m)

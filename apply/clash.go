@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -34,7 +35,9 @@ func (p imagePlace) known() bool { return p.at.Topic != "" }
 func (c *clash) size() int64 { return 320 + int64(len(c.key)+len(c.text)) }
 
 // localWon reports whether this region's write stays.
-func (c *clash) localWon() bool { return c.local.Version.Compare(c.remote.Version) > 0 }
+func (c *clash) localWon() bool {
+	return cmp.Or(cmp.Compare(c.local.Rank, c.remote.Rank), c.local.Version.Compare(c.remote.Version)) > 0
+}
 
 func (c *clash) winner() (w converge.Write, at imagePlace) {
 	if c.localWon() {

@@ -13,7 +13,7 @@ import (
 func (k *known) localSeen(seq, seen change.Seq, hlc change.HLC, offset int64) {
 	k.t.Helper()
 	stamp := change.Stamp{Origin: "east", Seq: seq, HLC: hlc, Seen: change.Seen{{Region: "west", Seq: seen}}}
-	k.must(k.local(k.table, k.key, stamp, spine.Partition{Topic: "east.shop.a"}, offset))
+	k.must(k.local(noted{table: k.table, key: k.key, at: spine.Partition{Topic: "east.shop.a"}, offset: offset}, stamp))
 }
 
 // wholly has the tail come to the end of a local transaction.

@@ -145,11 +145,15 @@ func (l *large) merge(h *head) error {
 	if l.s.versions == nil {
 		return nil
 	}
-	var err error
 	if isCopied(&h.change) {
+		var err error
 		r.made = l.s.copied(r.made)
 		r.id, err = l.s.versions.idOf(h.table, h.key)
 		return err
+	}
+	err := r.made.rankOf(h.table, &h.change)
+	if err != nil {
+		return h.table.unreadable(h.record.Record, err)
 	}
 	if l.end.MakesRoom {
 		r.made = l.s.at(r.made, h.record, h.change.TotalOrder)

@@ -43,6 +43,8 @@ type made struct {
 	place converge.Place
 	// existing is set of a row of an initial copy.
 	existing existing
+	// rank is that among changes that knew nothing of each other, in tables with a ranking.
+	rank int64
 }
 
 func (m *made) version() change.Version { return change.Version{HLC: m.hlc, Origin: m.origin} }

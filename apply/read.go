@@ -253,7 +253,11 @@ func (s *session) merge(ctx context.Context, end *spine.Ending) error {
 		if makesRoom {
 			return s.addGiven(b, t, key, s.at(m, r, s.decoded.TotalOrder), r)
 		}
-		if err := b.add(t, key, s.decoded.Before, s.decoded.After, s.at(m, r, s.decoded.TotalOrder)); err != nil {
+		m := s.at(m, r, s.decoded.TotalOrder)
+		if err = m.rankOf(t, &s.decoded); err == nil {
+			err = b.add(t, key, s.decoded.Before, s.decoded.After, m)
+		}
+		if err != nil {
 			return t.unreadable(r.Record, err)
 		}
 		return nil

@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"duplex/conflicts"
 	"duplex/internal/failpoint"
 	"duplex/mysql"
+	"duplex/supervise"
 	"duplex/tasks"
 	"duplex/topics"
 )
@@ -64,6 +66,11 @@ func (r *recorder) keep(ctx context.Context) error {
 			for found := r.queue.take(r.most); len(found) > 0; found = r.queue.take(r.most) {
 				if err := r.record(ctx, found); err != nil {
 					return err
+				}
+				if slices.ContainsFunc(found, func(c clash) bool { return c.holds() }) {
+					if err := expectNoneHeld(ctx, r.db, r.spec); err != nil {
+						return err
+					}
 				}
 				r.queue.recorded(found)
 			}
@@ -218,11 +225,14 @@ func (r *recorder) conflict(c *clash, won, lost *rowImage) conflicts.Conflict {
 		side = conflicts.Local
 	}
 	return conflicts.Conflict{
-		Task: r.spec.Task, ID: c.id(), DB: c.table.db, Table: c.table.table, Key: c.keyText(), Rule: c.table.rule.Policy, Won: side,
+		Task: r.spec.Task, ID: c.id(), DB: c.table.db, Table: c.table.table, Key: c.keyText(), Rule: c.table.rule.Policy, Holds: c.holds(), Won: side,
 		Winner: conflicts.Write{Version: winner.Version, Seq: winner.Seq, Op: won.op, Schema: won.schema, Row: won.row, Missing: clip(won.missing)},
 		Loser:  conflicts.Write{Version: loser.Version, Seq: loser.Seq, Op: lost.op, Schema: lost.schema, Row: lost.row, Missing: clip(lost.missing)},
 	}
 }
+
+// holds reports whether the stream stops at it.
+func (c *clash) holds() bool { return c.table.rule.Policy == tasks.PolicyStop }
 
 // keyText is the row's key for people, as a JSON object.
 func (c *clash) keyText() string {
@@ -279,4 +289,22 @@ func (s *session) recordAll(ctx context.Context) error {
 func (s *session) recordedAll() bool {
 	queue := s.versions.clashes.queue
 	return queue.passed(queue.mark())
+}
+
+// expectNoneHeld refuses to go on while a conflict of policy stop waits for somebody to look at it.
+func expectNoneHeld(ctx context.Context, db *sql.DB, spec *tasks.Spec) error {
+	if !spec.Stops() {
+		return nil
+	}
+	held, err := conflicts.FirstHeld(ctx, db, spec.Task)
+	if err != nil || held == nil {
+		return err
+	}
+	others := ""
+	if held.Others > 0 {
+		others = fmt.Sprintf(", and %d more", held.Others)
+	}
+	return supervise.Permanent(fmt.Errorf("table %s.%s: two regions wrote a row without having seen each other's write (conflict %s%s), and its policy is stop; "+
+		"mend: look at it with duplex conflicts show -c <process file> %[3]s; then have the write stay that won, with duplex conflicts accept -c <process file of each region> %[3]s, "+
+		"or the other one, with duplex conflicts undo in its place; and duplex resume in each region", held.DB, held.Table, held.ID, others))
 }

@@ -115,12 +115,17 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 			return err
 		}
 		m := s.at(m, r, s.decoded.TotalOrder)
+		if err := m.rankOf(t, &s.decoded); err != nil {
+			return t.unreadable(r.Record, err)
+		}
 		if makesRoom {
 			if err := m.give(r); err != nil {
 				return err
 			}
 		}
-		if many && m.version() == stamp.Version() {
+		// Of a row with several spellings the changes stand in several partitions, and their order counts.
+		inOrder := t.binder.ExactKey() || len(rows) >= maxVague
+		if many && inOrder && m.version() == stamp.Version() {
 			_, err = s.versions.addBulk(large, t, key, m)
 			return err
 		}
@@ -180,6 +185,12 @@ func (v *inbound) relearn(rows []relearnt, seq change.Seq) error {
 		id, err := v.id(t, rows[i].row.key)
 		if err != nil {
 			return err
+		}
+		if t.ranking != nil {
+			if err := v.contend(t, id, rows[i].row.key, m, m.seq, at); err != nil {
+				return err
+			}
+			continue
 		}
 		k, known, err := v.of(id)
 		if err == nil && known {

@@ -330,6 +330,14 @@ func (r *repair) read(ctx context.Context, kafka config.Kafka, wanted map[spine.
 	if len(wanted) == 0 {
 		return nil
 	}
+	client, err := spine.Connect(kafka)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := r.leaveGone(ctx, client, wanted); err != nil {
+		return err
+	}
 	from, left := map[string]map[int32]kgo.Offset{}, 0
 	for at, offsets := range wanted {
 		first := int64(-1)
@@ -344,11 +352,7 @@ func (r *repair) read(ctx context.Context, kafka config.Kafka, wanted map[spine.
 		from[at.Topic][at.Index] = kgo.NewOffset().At(first)
 		left += len(offsets)
 	}
-	client, err := spine.Connect(kafka, kgo.ConsumePartitions(from))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+	client.AddConsumePartitions(from)
 	for bytes := int64(0); left > 0 && bytes < poolBytes; { // the others remain suspects
 		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {

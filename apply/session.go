@@ -145,6 +145,9 @@ func (st *Stream) run(ctx context.Context, r *round) error {
 		if err := (&truth{db: target, progress: p}).refuse(ctx); err != nil {
 			return err
 		}
+		if err := expectNoneHeld(ctx, target, st.cfg.Spec); err != nil {
+			return err
+		}
 		applied, err := p.takeOver(ctx, target, s.workers+2)
 		if err != nil {
 			return err

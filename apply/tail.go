@@ -333,7 +333,12 @@ func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error 
 	if isCopied(&t.decoded) {
 		return nil // nobody wrote it
 	}
-	n := noted{table, key, t.decoded.TotalOrder, spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset, s.Version()}
+	n := noted{table: table, key: key, order: t.decoded.TotalOrder, at: spine.Partition{Topic: r.Topic, Index: r.Partition}, offset: r.Offset, version: s.Version()}
+	if table.ranking != nil {
+		if n.rank, err = table.ranking.of(s.Origin, t.decoded.Before, t.decoded.After); err != nil {
+			return table.unreadable(r.Record, err)
+		}
+	}
 	if t.room {
 		if n.version, err = versionOf(r, n.version); err != nil {
 			return err
@@ -363,6 +368,7 @@ type noted struct {
 	// version is that of the stamp, but for the deletion of a row that yielded a
 	// unique value.
 	version change.Version
+	rank    int64 // in tables with a ranking
 }
 
 func (t *tail) tell(n noted, s *change.Stamp) error {
@@ -370,7 +376,7 @@ func (t *tail) tell(n noted, s *change.Stamp) error {
 		return t.v.yielded(n, *s)
 	}
 	if s.Origin == t.v.region {
-		return t.v.local(n.table, n.key, *s, n.at, n.offset)
+		return t.v.local(n, *s)
 	}
 	return t.v.sources[s.Origin].echo(n, s)
 }

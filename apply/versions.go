@@ -10,7 +10,6 @@ import (
 	"duplex/config"
 	"duplex/converge"
 	"duplex/spill"
-	"duplex/spine"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -114,6 +113,10 @@ func (v *inbound) sift(tables []*tableRows) error {
 			if err != nil {
 				return err
 			}
+			if t.table.ranking != nil && r.made.existing == notCopied {
+				r.lost = v.outranked(r)
+				continue
+			}
 			r.lost = known && k.Version.Compare(r.made.version()) >= 0
 		}
 	}
@@ -208,6 +211,9 @@ func (v *inbound) wroteRow(t *boundTable, r *row, batch change.Seq, at converge.
 	if r.void || !t.tracked || r.made.existing != notCopied {
 		return nil
 	}
+	if t.ranking != nil {
+		return v.contend(t, r.id, r.key, r.made, batch, at)
+	}
 	k, known, err := v.of(r.id)
 	if err != nil {
 		return err
@@ -260,13 +266,14 @@ func (v *inbound) passed(stamps []change.Stamp) {
 }
 
 // local notes a write of the region itself that the tail has read.
-func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Partition, offset int64) error {
+func (v *versions) local(n noted, s change.Stamp) error {
+	t := n.table
 	if !t.tracked {
 		return nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	id, err := v.id(t, key)
+	id, err := v.id(t, n.key)
 	if err != nil {
 		return err
 	}
@@ -274,13 +281,16 @@ func (v *versions) local(t *boundTable, key []byte, s change.Stamp, at spine.Par
 	if err != nil {
 		return err
 	}
+	w := converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(n.at, n.offset), Rank: n.rank}
+	if t.ranking != nil {
+		return v.all[0].competeLocal(t, id, n.key, w, s) // two regions only
+	}
 	if by := v.sources[k.Version.Origin]; known && by != nil && k.Seq > s.Seen.Of(by.source) && k.Seq > 0 {
 		v.contest(id)
 	}
-	w := converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(at, offset)}
 	for _, in := range v.all {
 		in.clashes.localSeen.note(s.Seq, s.Seen.Of(in.source))
-		in.metLocal(t, id, key, k, w, s)
+		in.metLocal(t, id, n.key, k, w, s)
 	}
 	return v.index.Local(id, w)
 }
@@ -293,17 +303,28 @@ func (v *inbound) echo(n noted, s *change.Stamp) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if batch <= v.from {
+	if batch <= v.from && t.ranking == nil {
 		return nil
 	}
 	id, err := v.id(t, n.key)
 	if err != nil {
 		return err
 	}
+	if batch <= v.from {
+		w := v.opaqueWrite(batch, s.HLC)
+		w.Place = v.places.add(n.at, n.offset)
+		return v.rivals().Settled(id, w)
+	}
 	if err := v.unpack(id); err != nil {
 		return err
 	}
-	if w, ok := v.opaque[batch]; ok {
+	if w, ok := v.opaque[batch]; ok && t.ranking != nil {
+		w.Place, w.Rank = v.places.add(n.at, n.offset), n.rank
+		unseen := func(local converge.Write) bool { return v.clashes.remoteSeen.unseen(batch, local.Seq) }
+		if err := v.compete(t, id, n.key, w.Write, w.at, unseen); err != nil {
+			return err
+		}
+	} else if ok {
 		before, wrote := v.index.Of(id)
 		if wrote && before.Version.Origin == v.region && v.clashes.remoteSeen.unseen(batch, before.Seq) {
 			found := w.Write

@@ -38,7 +38,7 @@ func (k *known) must(err error) {
 
 func (k *known) localWrite(seq change.Seq, hlc change.HLC, offset int64) {
 	k.t.Helper()
-	k.must(k.local(k.table, k.key, change.Stamp{Origin: "east", Seq: seq, HLC: hlc}, spine.Partition{Topic: "east.shop.a"}, offset))
+	k.must(k.local(noted{table: k.table, key: k.key, at: spine.Partition{Topic: "east.shop.a"}, offset: offset}, change.Stamp{Origin: "east", Seq: seq, HLC: hlc}))
 }
 
 // apply writes the row by a batch, unless it has a newer version.

@@ -59,6 +59,7 @@ type Conflict struct {
 	DB, Table string
 	Key       string // the key columns as a JSON object
 	Rule      string // by which it was decided
+	Holds     bool   // Add: the task is held up until somebody has looked
 	Won       Side
 	// Winner is the write that stays. It may have been overwritten since.
 	Winner, Loser Write

@@ -3,7 +3,9 @@ package conflicts
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +53,7 @@ func Known(ctx context.Context, db *sql.DB, task string, ids []string) (map[stri
 	return known, nil
 }
 
-// Add records conflicts that aren't recorded yet, in one statement. It writes to
+// Add records conflicts that aren't recorded yet, in one transaction. It writes to
 // schema duplex alone, so that nothing of it is published.
 func Add(ctx context.Context, db *sql.DB, all []Conflict) error {
 	if len(all) == 0 {
@@ -65,11 +67,23 @@ func Add(ctx context.Context, db *sql.DB, all []Conflict) error {
 			args = append(args, string(w.Origin), int64(w.Seq), int64(w.HLC), string(w.Op), w.Schema, nullable(w.Row), w.Missing)
 		}
 	}
-	_, err := db.ExecContext(ctx, "INSERT INTO duplex.conflicts ("+columns()+") VALUES "+row+strings.Repeat(", "+row, len(all)-1), args...)
+	insert := "INSERT INTO duplex.conflicts (" + columns() + ") VALUES " + row + strings.Repeat(", "+row, len(all)-1)
+	if !slices.ContainsFunc(all, func(c Conflict) bool { return c.Holds }) {
+		if _, err := db.ExecContext(ctx, insert, args...); err != nil {
+			return fmt.Errorf("writing duplex.conflicts: %w", mysql.Classify(err))
+		}
+		return nil
+	}
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("writing duplex.conflicts: %w", mysql.Classify(err))
 	}
-	return nil
+	if _, err = tx.ExecContext(ctx, insert, args...); err != nil {
+		err = fmt.Errorf("writing duplex.conflicts: %w", mysql.Classify(err))
+	} else if err = hold(ctx, tx, all); err == nil {
+		return tx.Commit()
+	}
+	return errors.Join(err, tx.Rollback())
 }
 
 // nullable gives nil for no row: an empty one is none either.
@@ -80,10 +94,10 @@ func nullable(row []byte) any {
 	return row
 }
 
-// Purge deletes at most limit conflicts of a task that were found longer ago, and
-// returns how many it deleted.
+// Purge deletes at most limit conflicts of a task that were found longer ago and don't hold it
+// up, and returns how many it deleted.
 func Purge(ctx context.Context, db *sql.DB, task string, age time.Duration, limit int) (int64, error) {
-	result, err := db.ExecContext(ctx, "DELETE FROM duplex.conflicts WHERE task = ? AND found < UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY found LIMIT ?", task, age.Microseconds(), limit)
+	result, err := db.ExecContext(ctx, "DELETE FROM duplex.conflicts WHERE task = ? AND found < UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND AND id NOT IN (SELECT id FROM duplex.held WHERE task = ?) ORDER BY found LIMIT ?", task, age.Microseconds(), task, limit)
 	if err != nil {
 		return 0, fmt.Errorf("deleting old rows of duplex.conflicts: %w", mysql.Classify(err))
 	}

@@ -63,7 +63,8 @@ func (b *Book) Mark(ctx context.Context, c *Conflict) error {
 	if err != nil {
 		return fmt.Errorf("marking conflict %s as undone in region %s: %w", c.ID, b.Region, mysql.Classify(err))
 	}
-	return nil
+	_, err = b.Accept(ctx, c.Task, c.ID)
+	return err
 }
 
 // refusal is a reason not to undo.
@@ -139,6 +140,9 @@ func (u *undo) run(ctx context.Context, guard Guard) error {
 		return err
 	}
 	_, err = u.conn.ExecContext(ctx, "UPDATE duplex.conflicts SET undone = UTC_TIMESTAMP(6) WHERE task = ? AND id = ?", u.c.Task, u.c.ID)
+	if err == nil {
+		_, err = u.conn.ExecContext(ctx, "DELETE FROM duplex.held WHERE task = ? AND id = ?", u.c.Task, u.c.ID)
+	}
 	return err
 }
 

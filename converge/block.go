@@ -10,7 +10,7 @@ import (
 // keys, each of recordBytes, zeros, and at the end the CRC-32C of all that. The last block of
 // a run has less entries; the run knows how many.
 const (
-	recordBytes  = 66
+	recordBytes  = 70
 	sumBytes     = 4
 	blockBytes   = 4096
 	blockRecords = (blockBytes - sumBytes) / recordBytes
@@ -51,7 +51,8 @@ func (e *entry) encode(b []byte) {
 	order.PutUint64(b[40:], uint64(e.last))
 	order.PutUint64(b[48:], uint64(e.place))
 	order.PutUint64(b[56:], uint64(e.at))
-	b[64], b[65] = e.origin, e.flags
+	order.PutUint32(b[64:], e.longer)
+	b[68], b[69] = e.origin, e.flags
 }
 
 func (e *entry) decode(b []byte) {
@@ -60,7 +61,7 @@ func (e *entry) decode(b []byte) {
 	*e = entry{
 		key: keyOf(b), hlc: int64(order.Uint64(b[16:])), seq: int64(order.Uint64(b[24:])),
 		digest: Digest(order.Uint64(b[32:])), last: Digest(order.Uint64(b[40:])),
-		place: Place(order.Uint64(b[48:])), at: Pos(order.Uint64(b[56:])), origin: b[64], flags: b[65],
+		place: Place(order.Uint64(b[48:])), at: Pos(order.Uint64(b[56:])), longer: order.Uint32(b[64:]), origin: b[68], flags: b[69],
 	}
 }
 

@@ -36,6 +36,8 @@ type Write struct {
 	Seq    change.Seq
 	Digest Digest // of what it left
 	Place  Place  // of what it left
+	// Rank is what Rivals choose by.
+	Rank int64
 }
 
 // Key stands for a row: 128 bits of hash of what its server tells it apart by.

@@ -33,12 +33,9 @@ const (
 	// Heal the row, by putting the change into it: what it holds was written
 	// by nobody whom the topics know of.
 	Heal
-	// Restore the image that stands: the change lost, or made another one win.
-	// Only a Ranked index says so.
-	Restore
 )
 
-var verdicts = [...]string{"skip", "put", "mark", "wait", "heal", "restore"}
+var verdicts = [...]string{"skip", "put", "mark", "wait", "heal"}
 
 func (v Verdict) String() string { return verdicts[v] }
 

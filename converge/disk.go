@@ -38,7 +38,7 @@ func (d *disk) find(part uint64, key Key, e *entry) (bool, error) {
 	for i := len(runs) - 1; i >= 0; i-- {
 		if found, err := runs[i].find(d, key, e); found || err != nil {
 			// What an older run has of the row isn't newer, so it is forgotten, too.
-			return found && !runs[i].forgotten(age{e.hlc, e.at}), err
+			return found && !runs[i].forgotten(e.age()), err
 		}
 	}
 	return false, nil
@@ -120,7 +120,7 @@ func merge(b *builder, sources []*source) (*run, error) {
 			return b.done()
 		}
 		e := *first.now
-		if first.run == nil || !first.run.forgotten(age{e.hlc, e.at}) {
+		if first.run == nil || !first.run.forgotten(e.age()) {
 			if err := b.add(&e); err != nil {
 				return nil, err
 			}

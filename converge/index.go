@@ -239,9 +239,14 @@ func (x *Index) raise(key Key, w Write) (*entry, error) {
 	} else if x.version(e).Compare(w.Version) > 0 {
 		return e, nil
 	}
-	e.hlc, e.origin, e.seq = int64(w.Version.HLC), x.intern(w.Version.Origin), int64(w.Seq)
-	e.digest, e.place = w.Digest, w.Place
+	e.put(x, w)
 	return e, nil
+}
+
+// put makes the entry that of a write.
+func (e *entry) put(x *Index, w Write) {
+	e.hlc, e.origin, e.seq, e.longer = int64(w.Version.HLC), x.intern(w.Version.Origin), int64(w.Seq), 0
+	e.digest, e.place = w.Digest, w.Place
 }
 
 // add adds a row, if there is room for it and some bytes beside it.
@@ -319,7 +324,7 @@ func (x *Index) Sweep(stable change.HLC, tail Pos) (done bool) {
 		if !settled {
 			x.next = min(x.next, change.HLC(e.hlc)-1)
 		}
-		return !settled || e.hlc > int64(forget)
+		return !settled || e.until() > int64(forget)
 	})
 	x.bytes += s.bytes() - before
 	if x.disk != nil && x.err == nil {

@@ -27,7 +27,7 @@ func TestIndex(t *testing.T) {
 			// Their tags are the same, or nearly all, and so may their slots be.
 			key := Key{rapid.Uint64Range(0, 5).Draw(t, "slot")<<60 | rapid.Uint64Range(0, 20).Draw(t, "more"), rapid.Uint64Range(0, 3).Draw(t, "other") << 14}
 			w := Write{change.Version{HLC: change.HLC(rapid.Int64Range(1, 50).Draw(t, "hlc")), Origin: rapid.SampledFrom([]change.Region{"east", "west"}).Draw(t, "origin")},
-				change.Seq(rapid.Int64().Draw(t, "seq")), Digest(rapid.Uint64Range(0, 3).Draw(t, "digest")), Place(rapid.Uint64().Draw(t, "place"))}
+				change.Seq(rapid.Int64().Draw(t, "seq")), Digest(rapid.Uint64Range(0, 3).Draw(t, "digest")), Place(rapid.Uint64().Draw(t, "place")), 0}
 			at := tail + Pos(rapid.Uint64Range(0, 5).Draw(t, "at"))
 			k, known := model[key]
 			next := k

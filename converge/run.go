@@ -225,11 +225,11 @@ func (b *builder) add(e *entry) error {
 	}
 	e.encode(record(b.buffer[len(b.buffer)-blockBytes:], within))
 	r.filter.add(e.key)
-	a := age{e.hlc, e.at}
+	a := e.age()
 	if r.n%b.every == 0 {
 		r.sample = append(r.sample, a)
 	}
-	r.newest, r.at = max(r.newest, e.hlc), max(r.at, e.at)
+	r.newest, r.at = max(r.newest, a.hlc), max(r.at, a.at)
 	r.late.add(a)
 	if e.flags&listed != 0 {
 		r.doubt.add(e)

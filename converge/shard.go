@@ -28,9 +28,27 @@ type entry struct {
 	last   Digest
 	place  Place
 	at     Pos
+	// longer is for how much longer than its HLC says it is remembered, in units of 1<<longerShift.
+	longer uint32
 	origin uint8
 	flags  uint8
 }
+
+// longerShift makes about a second of an HLC, so that longer holds a lifetime.
+const longerShift = 30
+
+// until is the HLC up to which all must be forgotten before it is.
+func (e *entry) until() int64 { return e.hlc + int64(e.longer)<<longerShift }
+
+// outlive has it remembered until all up to an HLC is forgotten.
+func (e *entry) outlive(hlc int64) {
+	if more := hlc - e.until(); more > 0 {
+		e.longer += uint32((more + 1<<longerShift - 1) >> longerShift)
+	}
+}
+
+// age is what decides whether it may be forgotten.
+func (e *entry) age() age { return age{e.until(), e.at} }
 
 const (
 	lastRead uint8 = 1 << iota // last is known

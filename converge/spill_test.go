@@ -68,7 +68,7 @@ func TestSpilledIsTheSame(t *testing.T) {
 		}
 		for step := range rapid.IntRange(100, 600).Draw(t, "steps") {
 			k := key()
-			w := Write{change.Version{HLC: stable + change.HLC(r.IntN(40)-5), Origin: []change.Region{"east", "west"}[r.IntN(2)]}, change.Seq(step), Digest(r.Uint64N(3)), Place(step)}
+			w := Write{change.Version{HLC: stable + change.HLC(r.IntN(40)-5), Origin: []change.Region{"east", "west"}[r.IntN(2)]}, change.Seq(step), Digest(r.Uint64N(3)), Place(step), 0}
 			switch r.IntN(16) {
 			case 0, 1, 2:
 				both(func(x *Index) error { return x.Local(k, w) })

@@ -2,9 +2,11 @@ package e2e_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,6 +45,61 @@ func playConflicts(c *clash, seconds int) {
 	c.settle()
 	c.t.Logf("meanwhile: %v", c.done)
 	c.stop()
+}
+
+// TestConflictPolicies: the same where a policy of the table tells who wins: its newer value, or the
+// region that is preferred (promise 4).
+func TestConflictPolicies(t *testing.T) { onEveryPairIfLong(t, testConflictPolicies) }
+
+func testConflictPolicies(t *testing.T, e engines) {
+	p, tables := newPairOf(t, e, "policies", nil), hotTables(scaled(20, 100), e)
+	east, west := change.Region(p.east.region), change.Region(p.west.region)
+	rules := map[string]string{"ints": "policy: newest-column, column: v", "many": "policy: newest-column, column: day", "pairs": fmt.Sprintf("policy: region-priority, priority: [%s, %s]", west, east), "spelt": "policy: region-priority"}
+	var lines []string
+	for _, t := range tables {
+		if rule := rules[t.name]; rule != "" {
+			lines = append(lines, fmt.Sprintf("shop.%s: {%s}", t.name, rule))
+		}
+		switch t.name {
+		case "ints":
+			t.rank = func(_ change.Region, before, after content) int64 { return newerOf(before, after).number("v") }
+		case "many":
+			t.rank = func(_ change.Region, before, after content) int64 { return newerOf(before, after).number("day") }
+		case "pairs":
+			t.rank = func(origin change.Region, _, _ content) int64 { return map[change.Region]int64{west: 1}[origin] }
+		case "spelt":
+			t.rank = func(origin change.Region, _, _ content) int64 { return map[change.Region]int64{east: 1}[origin] }
+		}
+	}
+	playConflicts(newClashOf(t, p, tables, "conflicts: {tables: {"+strings.Join(lines, ", ")+"}}"), scaled(3, 600))
+}
+
+// newerOf is the image by which a write is ranked: what it deleted, if it left none.
+func newerOf(before, after content) content {
+	if after == nil {
+		return before
+	}
+	return after
+}
+
+// number is a column as a number, the least one for NULL.
+func (c content) number(column string) int64 {
+	for _, cell := range c {
+		if cell.column != column {
+			continue
+		}
+		if !cell.Valid {
+			return math.MinInt64
+		}
+		n, _ := strconv.ParseInt(strings.Map(func(r rune) rune {
+			if r < '0' || r > '9' {
+				return -1
+			}
+			return r
+		}, cell.String), 10, 64)
+		return n
+	}
+	return 0
 }
 
 // TestConflictsAcrossOutage: what both regions write while one publishes
@@ -102,7 +159,7 @@ func newClash(t *testing.T, p *pair, e engines) *clash {
 	return newClashOf(t, p, hotTables(scaled(20, 100), e))
 }
 
-func newClashOf(t *testing.T, p *pair, tables []*table) *clash {
+func newClashOf(t *testing.T, p *pair, tables []*table, lines ...string) *clash {
 	t.Helper()
 	seed := rand.Uint64N(1e6)
 	if text := os.Getenv("DUPLEX_SEED"); text != "" {
@@ -113,7 +170,7 @@ func newClashOf(t *testing.T, p *pair, tables []*table) *clash {
 	}
 	c := &clash{t: t, r: rand.New(rand.NewPCG(seed, 1)), captures: map[*side]*Process{}, applies: map[*side]*Process{}, done: map[string]int{}}
 	threads, rows := []int{1, 4, 8}[c.r.IntN(3)], []int{1, 10, 100, 1000}[c.r.IntN(4)]
-	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", threads, rows))
+	p.writeTask(append(lines, "tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", threads, rows))...)
 	t.Logf("DUPLEX_SEED=%d: threads %d, batch_rows %d", seed, threads, rows)
 	c.rivals = newRivals(p, seed, tables, scaled(4, 16), time.Duration(scaled(10, 40))*time.Millisecond)
 	for _, s := range p.sides() {

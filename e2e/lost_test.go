@@ -30,7 +30,7 @@ func (r *register) lost(since map[change.Region]change.Seq) map[change.Version]c
 					continue
 				}
 				winner, loser := a.Version(), b.Version()
-				if winner.Compare(loser) < 0 {
+				if r.last[loser].beats(r.last[winner]) {
 					winner, loser = loser, winner
 				}
 				lost[loser] = winner
@@ -175,8 +175,8 @@ func (r *register) wrongRecord(l recordedLoss) string {
 	switch {
 	case winner == nil || loser == nil:
 		return "there is no such write"
-	case l.winner.Compare(l.loser) <= 0:
-		return "the winner is older"
+	case !winner.beats(loser):
+		return "the winner is older, or of less rank"
 	case !change.Concurrent(winner.stamp, loser.stamp):
 		return fmt.Sprintf("one had seen the other: %+v, %+v", winner.stamp, loser.stamp)
 	case l.winnerOp != "unknown" && (winner.image == nil) != (l.winnerOp == "delete"):

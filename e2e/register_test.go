@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -18,6 +19,12 @@ type write struct {
 	txn   string  // GTID of the transaction
 	order int64   // in the transaction
 	image content // what it left; nil: no row
+	rank  int64   // by the table's policy
+}
+
+// beats reports whether w stays of two writes of which neither had seen the other.
+func (w *write) beats(o *write) bool {
+	return cmp.Or(cmp.Compare(w.rank, o.rank), w.stamp.Version().Compare(o.stamp.Version())) > 0
 }
 
 // newer reports whether w comes after o in the order of all writes of the row.
@@ -32,6 +39,7 @@ func (w *write) newer(o *write) bool {
 // when all regions have all of them.
 type register struct {
 	newest *write
+	latest map[change.Region]*write
 	stamps map[change.Region][]change.Stamp // of its writes, in their order
 	// last is, of each transaction that wrote the row, what it left.
 	last map[change.Version]*write
@@ -45,7 +53,7 @@ type registers map[string]*register
 func (all registers) add(row string, w *write) error {
 	r := all[row]
 	if r == nil {
-		r = &register{stamps: map[change.Region][]change.Stamp{}, last: map[change.Version]*write{}}
+		r = &register{latest: map[change.Region]*write{}, stamps: map[change.Region][]change.Stamp{}, last: map[change.Version]*write{}}
 		all[row] = r
 	}
 	if n := r.newest; n != nil && n.stamp.Version() == w.stamp.Version() && n.txn != w.txn && n.image.compare(w.image) != "" {
@@ -57,6 +65,7 @@ func (all registers) add(row string, w *write) error {
 	if last := r.last[w.stamp.Version()]; last == nil || w.order > last.order {
 		r.last[w.stamp.Version()] = w
 	}
+	r.latest[w.stamp.Origin] = w
 	made := r.stamps[w.stamp.Origin]
 	if last := len(made) - 1; last >= 0 && made[last].Seq >= w.stamp.Seq {
 		if made[last].Seq > w.stamp.Seq {
@@ -66,6 +75,18 @@ func (all registers) add(row string, w *write) error {
 	}
 	r.stamps[w.stamp.Origin] = append(made, w.stamp)
 	return nil
+}
+
+// stands returns the write that stays: the newest, unless the table's policy prefers another
+// region's last one, which it hadn't seen.
+func (r *register) stands() *write {
+	stands := r.newest
+	for _, w := range r.latest {
+		if w.stamp.Origin != r.newest.stamp.Origin && change.Concurrent(w.stamp, r.newest.stamp) && w.beats(stands) {
+			stands = w
+		}
+	}
+	return stands
 }
 
 // concurrent counts the rows that had writes of different regions of which
@@ -105,7 +126,7 @@ func (r *register) concurrent(since map[change.Region]change.Seq) bool {
 func (all registers) winners() map[change.Region]int {
 	by := map[change.Region]int{}
 	for _, r := range all {
-		by[r.newest.stamp.Origin]++
+		by[r.stands().stamp.Origin]++
 	}
 	return by
 }
@@ -143,7 +164,7 @@ func TestRegisters(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			rows := registers{}
 			for _, m := range test.writes {
-				if err := rows.add("row", &write{m.stamp, fmt.Sprint(m.stamp.Origin, m.stamp.Seq), m.order, imageOf(m.image)}); err != nil {
+				if err := rows.add("row", &write{m.stamp, fmt.Sprint(m.stamp.Origin, m.stamp.Seq), m.order, imageOf(m.image), 0}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -168,15 +189,15 @@ func imageOf(text string) content {
 }
 
 func TestRegistersTakeNoImpossibleWrite(t *testing.T) {
-	first := &write{stampOf("east", 2, 10, 0), "txn 2", 1, imageOf("a")}
+	first := &write{stampOf("east", 2, 10, 0), "txn 2", 1, imageOf("a"), 0}
 	for _, test := range []struct {
 		name string
 		next *write
 		ok   bool
 	}{
-		{"the same version with another image", &write{stampOf("east", 2, 10, 0), "txn 3", 1, imageOf("b")}, false},
-		{"the same version and image: a repair", &write{stampOf("east", 2, 10, 0), "txn 3", 1, imageOf("a")}, true},
-		{"an older transaction", &write{stampOf("east", 1, 9, 0), "txn 1", 1, imageOf("b")}, false},
+		{"the same version with another image", &write{stampOf("east", 2, 10, 0), "txn 3", 1, imageOf("b"), 0}, false},
+		{"the same version and image: a repair", &write{stampOf("east", 2, 10, 0), "txn 3", 1, imageOf("a"), 0}, true},
+		{"an older transaction", &write{stampOf("east", 1, 9, 0), "txn 1", 1, imageOf("b"), 0}, false},
 	} {
 		rows := registers{}
 		if err := rows.add("row", first); err != nil {
@@ -256,7 +277,7 @@ func madeUp(r *rand.Rand) map[change.Region][]*write {
 		}
 		s.HLC += change.HLC(r.IntN(3))
 		stamp := s.Local(change.HLC(0).Time())
-		of[here] = append(of[here], &write{stamp, fmt.Sprint(here, stamp.Seq), 1, imageOf(fmt.Sprint(r.IntN(2)))})
+		of[here] = append(of[here], &write{stamp, fmt.Sprint(here, stamp.Seq), 1, imageOf(fmt.Sprint(r.IntN(2))), 0})
 	}
 	return of
 }

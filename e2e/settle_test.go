@@ -112,7 +112,15 @@ func (v *verdict) add(t *table, c *feed.Change, stamps map[string]change.Stamp) 
 		v.copied[t.name+"|"+t.text(row.key(t))] = image
 		return nil
 	}
-	return v.rows.add(t.name+"|"+t.text(row.key(t)), &write{stamp, c.TransactionID, c.Order, image})
+	w := &write{stamp, c.TransactionID, c.Order, image, 0}
+	if t.rank != nil {
+		before, err := contentOf(c.Before)
+		if err != nil {
+			return err
+		}
+		w.rank = t.rank(stamp.Origin, before, image)
+	}
+	return v.rows.add(t.name+"|"+t.text(row.key(t)), w)
 }
 
 // key returns the values of the table's key columns.
@@ -207,8 +215,9 @@ func (v *verdict) differences(p *pair, tables []*table) (all []difference) {
 				continue
 			}
 			have := of(key)
-			if slices.ContainsFunc(have, func(c content) bool { return r.newest.image.compare(c) != "" }) {
-				all = append(all, difference{t, key, have, r.newest.image, r.newest})
+			by := r.stands()
+			if slices.ContainsFunc(have, func(c content) bool { return by.image.compare(c) != "" }) {
+				all = append(all, difference{t, key, have, by.image, by})
 			}
 			for _, rows := range held {
 				delete(rows, key)

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"duplex/change"
 )
 
 // rowSentinel is in every row that the load writes. It must never be in a log.
@@ -36,6 +38,9 @@ type table struct {
 	pads bool
 	// spelling is the form of a key that all texts share which the server takes for it.
 	spelling func(string) string
+	// rank is set if the task's policy for the table goes by more than versions: the greater stays of
+	// two writes of which neither had seen the other.
+	rank func(origin change.Region, before, after content) int64
 }
 
 // text gives the key in the form in which ledger and binlogs name it.

@@ -82,6 +82,12 @@ var ownTables = []ownTable{
 			writeColumns("winner_") + writeColumns("loser_") +
 			" undone DATETIME(6) NULL, PRIMARY KEY (task, id), KEY by_time (task, found)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
 	},
+	{
+		// The conflicts of policy stop that nobody has looked at yet.
+		name:    "held",
+		columns: []string{"task", "id", "found"},
+		create:  "CREATE TABLE IF NOT EXISTS duplex.held (task VARCHAR(64) NOT NULL, id CHAR(32) NOT NULL, found DATETIME(6) NOT NULL, PRIMARY KEY (task, id)) ENGINE=InnoDB CHARACTER SET ascii COLLATE ascii_bin",
+	},
 }
 
 func writeColumns(of string) string {

@@ -80,6 +80,12 @@ func (s *Spec) Resolves() bool {
 		slices.ContainsFunc(slices.Collect(maps.Values(s.Conflicts.Tables)), func(r Rule) bool { return r.Policy != "" && r.Policy != NoPolicy })
 }
 
+// Stops reports whether conflicts of any table stop a stream.
+func (s *Spec) Stops() bool {
+	return s.Conflicts.Policy == PolicyStop ||
+		slices.ContainsFunc(slices.Collect(maps.Values(s.Conflicts.Tables)), func(r Rule) bool { return r.Policy == PolicyStop })
+}
+
 func (s *Spec) validateRules() error {
 	var problems []error
 	refuse := func(setting, reason, mend string) {
@@ -136,7 +142,7 @@ func (s *Spec) unsupportedRules() (refusals []error) {
 			refusals = append(refusals, &config.Invalid{Setting: setting + name, Reason: reason, Mend: mend})
 		}
 		switch policy := rule.Policy; {
-		case policy == MergeColumns || policy == RegionPriority || policy == NewestColumn || policy == PolicyStop:
+		case policy == MergeColumns:
 			refuse(".policy", policy+" is not built yet", "set policy: last-write-wins")
 		case policy == "" || policy == LastWriteWins || policy == NoPolicy:
 		case s.Apply.Ordering == OrderingKey:

@@ -20,6 +20,8 @@ type conflictsCommand struct {
 	List conflictsListCommand `cmd:"" help:"List conflicts, the newest first."`
 	Show conflictsShowCommand `cmd:"" help:"Show both images of a conflict, column by column."`
 	Undo conflictsUndoCommand `cmd:"" help:"Write back what was lost: it becomes the newest write of the row, in every region."`
+
+	Accept conflictsAcceptCommand `cmd:"" help:"Let a task go on that a conflict of policy stop holds up: the write that won stays."`
 }
 
 // books are the records of the regions of process files.

@@ -29,7 +29,7 @@ func (w *world) begin(r *region, source int) {
 
 // merge adds a row to a batch, of which it keeps the last image.
 func (j *job) merge(w *world, source uint8, at, i int) *item {
-	write := w.claimOf(source, at, i)
+	write := w.writeOf(source, at, i)
 	c := &w.regions[source].binlog[at].rows[i]
 	for k := range j.n {
 		if it := &j.items[k]; it.key == c.key {
@@ -77,7 +77,7 @@ func (w *world) decide(r *region, j *job, source int) {
 			it.verdict = converge.Skip
 			continue
 		}
-		it.verdict, it.stands = r.decide(it)
+		it.verdict = r.index.Decide(indexed(it.key), it.change, r.rows[it.key].image.digest(), it.tailed)
 		if w.careful && !it.tailed && it.verdict != converge.Skip {
 			it.verdict = converge.Wait
 		}
@@ -138,12 +138,10 @@ func (w *world) outcome(r *region, j *job, source int) (marked, out txn, written
 			continue
 		case it.absent && at.image != 0:
 			refused = true // by the primary key
-		case it.verdict == converge.Restore:
-			w.outvoted++
 		case it.verdict == converge.Heal:
 			w.heals++
 		}
-		marked.rows[marked.n] = rowChange{key: it.key, before: at.image, after: w.afterOf(&it)}
+		marked.rows[marked.n] = rowChange{key: it.key, before: at.image, after: it.after}
 		marked.n++
 	}
 	return marked, out, written || marked.n > 0 || out.n > 0, refused
@@ -168,7 +166,7 @@ func (w *world) commit(r *region, source int) {
 	}
 	for _, c := range t.rows[:t.n] {
 		r.rows[c.key].image = c.after
-		r.rows[c.key].basedOn(j.item(c.key).writes())
+		r.rows[c.key].basedOn(j.item(c.key).write)
 	}
 	if written {
 		w.append(r, &t, source)
@@ -178,7 +176,7 @@ func (w *world) commit(r *region, source int) {
 		at := &r.rows[it.key]
 		at.held = 0
 		if it.verdict == converge.Mark && at.image == it.after && at.by.Compare(it.write.Version) < 0 {
-			at.basedOn(it.write.Write)
+			at.basedOn(it.write)
 		}
 	}
 	j.at = converge.Pos(len(r.binlog))
@@ -187,21 +185,6 @@ func (w *world) commit(r *region, source int) {
 
 // basedOn notes what a row was given.
 func (r *row) basedOn(w converge.Write) { r.by, r.bySeq = w.Version, w.Seq }
-
-// writes returns the write whose image the item puts into the row.
-func (it *item) writes() converge.Write {
-	if it.verdict == converge.Restore {
-		return it.stands
-	}
-	return it.write.Write
-}
-
-func (w *world) afterOf(it *item) image {
-	if it.verdict == converge.Restore {
-		return w.imageOf(it.stands)
-	}
-	return it.after
-}
 
 // append brings a transaction of apply into the binlog. A repair's marker is one
 // of a stream, whose progress it leaves as it is.
@@ -230,18 +213,17 @@ func (w *world) note(r *region, source int) {
 		switch {
 		case it.yields:
 			if w.broken != noTombstone {
-				w.must(r.wrote(it.key, it.write, j.at))
+				w.must(r.index.Wrote(indexed(it.key), it.write, j.at))
 			}
 		case source == int(r.id):
 			if it.verdict == converge.Put {
 				r.index.Repaired(indexed(it.key), j.at)
 			}
 		case it.verdict == converge.Skip || it.after == 0 && w.broken == noTombstone:
-		case w.broken == noLosers && r.ranked != nil && it.stands != it.write.Write:
 		case it.verdict == converge.Mark:
-			w.must(r.marked(it.key, it.write, j.at))
+			w.must(r.index.Marked(indexed(it.key), it.write, j.at))
 		default:
-			w.must(r.wrote(it.key, it.write, j.at))
+			w.must(r.index.Wrote(indexed(it.key), it.write, j.at))
 		}
 	}
 	if source != int(r.id) {

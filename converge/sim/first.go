@@ -51,11 +51,11 @@ func (w *world) gather(r *region, source int) {
 // foreign is a row of a transaction of the other region, as a batch has it.
 func (w *world) foreign(r *region, source uint8, at, i int) item {
 	t := &w.regions[source].binlog[at]
-	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(source, t.stamp.Seq), Place: place(source, at, i)}
+	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(source, t.stamp.Seq), Place: place(source, at, i), Rank: w.policy.rank(source, t.rows[i].after)}
 	if t.outbox && t.version(i).Origin == r.name {
 		write.Seq = 0 // numbers of the other region
 	}
-	return item{key: t.rows[i].key, write: converge.Claim{Write: write}, after: t.rows[i].after}
+	return item{key: t.rows[i].key, write: write, after: t.rows[i].after}
 }
 
 // take merges a row into a batch: of each key the greatest version stays.
@@ -76,12 +76,18 @@ func (w *world) sift(r *region, source int) {
 	j.stage = decided
 	for i := range j.items[:j.n] {
 		it := &j.items[i]
-		it.lost = r.loses(it)
+		it.lost = w.loses(r, it)
 	}
 	w.logf("%s of %s, up to %d: %v", r.name, names[source], j.seq, j.items[:j.n])
 }
 
-func (r *region) loses(it *item) bool {
+func (w *world) loses(r *region, it *item) bool {
+	if w.policy != lastWriteWins {
+		write := it.write
+		stays := w.rivals(r).Stays(indexed(it.key), converge.There, write, w.apart(r, write))
+		w.outranked += count(stays.Version.Compare(write.Version) < 0)
+		return stays.Version != write.Version
+	}
 	k, known := r.index.Of(indexed(it.key))
 	return known && k.Version.Compare(it.write.Version) >= 0
 }
@@ -105,7 +111,7 @@ func (w *world) attempt(r *region, source int) {
 	}
 	for _, c := range t.rows[:t.n] {
 		r.rows[c.key].image = c.after
-		r.rows[c.key].basedOn(j.item(c.key).write.Write)
+		r.rows[c.key].basedOn(j.item(c.key).write)
 	}
 	if j.n > 0 {
 		w.append(r, &t, source)
@@ -123,17 +129,21 @@ func (w *world) attempt(r *region, source int) {
 func (w *world) remember(r *region, source int) {
 	j, s := r.jobOf(source), &r.streams[source]
 	for _, it := range j.items[:j.n] {
-		if !it.lost {
-			w.wroteFirst(r, it.key, it.write.Write, j.at)
+		if !it.lost || w.policy != lastWriteWins && w.broken != noLosers { // what is lost tells what the other region's newest is
+			w.wroteFirst(r, it.key, it.write, j.at)
 		}
 	}
 	for ; s.next < j.upTo; s.next++ {
 		r.frontier.Read(names[source], w.regions[source].binlog[s.next].stamp)
 	}
-	j.stage = idle
+	j.stage, s.behind = idle, max(s.behind, int(j.at))
 }
 
 func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at converge.Pos) {
+	if w.policy != lastWriteWins {
+		w.must(w.rivals(r).Wrote(indexed(key), write, at, w.apart(r, write)))
+		return
+	}
 	if k, known := r.index.Of(indexed(key)); known && k.Read && k.Last&1 == 1 {
 		w.must(r.index.Marked(indexed(key), write, at))
 		return
@@ -145,7 +155,7 @@ func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at conver
 func (w *world) relearn(r *region, source uint8, at int) {
 	for i := range w.regions[source].binlog[at].n {
 		it := w.foreign(r, source, at, i)
-		w.wroteFirst(r, it.key, it.write.Write, converge.Pos(len(r.binlog)))
+		w.wroteFirst(r, it.key, it.write, converge.Pos(len(r.binlog)))
 	}
 }
 
@@ -154,7 +164,7 @@ func (w *world) tailFirst(r *region, at, i int) {
 	t := &r.binlog[at]
 	c, key := t.rows[i], indexed(t.rows[i].key)
 	if t.marked {
-		w.must(r.index.Echo(key, w.echo(r, c.key, t)))
+		w.echoed(r, at, i)
 		return
 	}
 	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(r.id, t.stamp.Seq), Place: place(r.id, at, i)}
@@ -165,7 +175,26 @@ func (w *world) tailFirst(r *region, at, i int) {
 		w.must(r.index.Yielded(key, write))
 		return
 	}
+	if write.Rank = w.policy.rank(r.id, c.after); w.policy != lastWriteWins {
+		w.must(w.rivals(r).Local(key, write, w.apart(r, write)))
+		return
+	}
 	w.must(r.index.Local(key, write))
+}
+
+// rivals are the index of a region of two, where the policy goes by ranks.
+func (w *world) rivals(r *region) converge.Rivals {
+	return converge.Rivals{Index: r.index, Digest: func(write converge.Write) converge.Digest {
+		return r.left(uint8(slices.Index(names[:], write.Version.Origin)), write.Seq)
+	}}
+}
+
+// apart tells which of the other side's writes knew nothing of a write, nor that of them.
+func (w *world) apart(r *region, write converge.Write) func(converge.Write) bool {
+	stamp := w.stampAt(write.Place)
+	return func(other converge.Write) bool {
+		return w.broken != noRank && change.Concurrent(stamp, w.stampAt(other.Place))
+	}
 }
 
 // unnoted reports whether a transaction is of a batch that the index isn't told of yet.
@@ -173,6 +202,18 @@ func (w *world) tailFirst(r *region, at, i int) {
 func (r *region) unnoted(t *txn) bool {
 	j := r.jobOf(int(t.origin))
 	return t.marked && j.stage == committed && j.seq == t.seq
+}
+
+// echoed tells of a row that apply wrote.
+func (w *world) echoed(r *region, at, i int) {
+	t := &r.binlog[at]
+	switch key := t.rows[i].key; {
+	case t.seq == 0 || t.seq > r.from: // 0 is that of a repair
+		w.must(r.index.Echo(indexed(key), w.echo(r, key, t)))
+	case w.policy != lastWriteWins && w.broken != noSettled:
+		write := converge.Write{Version: change.Version{HLC: t.hlc, Origin: names[t.origin]}, Seq: t.seq, Digest: r.left(t.origin, t.seq), Place: place(r.id, at, i)}
+		w.must(w.rivals(r).Settled(indexed(key), write))
+	}
 }
 
 // echo is what a row that apply wrote is taken for.
@@ -212,7 +253,7 @@ func (w *world) holdAll(r *region) {
 	for i := range j.n {
 		it := &j.items[i]
 		k, _ := r.index.Of(indexed(it.key))
-		*it = item{key: it.key, write: converge.Claim{Write: k.Write}}
+		*it = item{key: it.key, write: k.Write}
 		it.after = w.imageAt(k.Place)
 		j.hlc = max(j.hlc, k.Version.HLC)
 		w.hold(r, it, int(r.id))

@@ -44,6 +44,31 @@ func TestRoomIsMade(t *testing.T) {
 	t.Error("it ends right without publishing who yields")
 }
 
+// What a region held for right before a crash tells what its rows have, though the other region's writes that made it
+// so aren't read again.
+func TestSettledIsTold(t *testing.T) {
+	find := func(broken rule, histories uint64) (faults int) {
+		for seed := range histories {
+			pick := random(seed)
+			w := newWorld(setting{
+				regions: 2, keys: 1 + pick.intn(2), parts: 1, values: 2 + pick.intn(2), writes: 4 + pick.intn(4), perTxn: 1, batch: 1 + pick.intn(2),
+				skew: pick.intn(3), crashes: 1 + pick.intn(3), policy: newestColumn, evict: true, first: true, broken: broken,
+			}, pick)
+			if w.run(nil); w.fault != "" {
+				faults++
+			}
+		}
+		return faults
+	}
+	const histories = 10_000
+	if n := find(none, histories); n > 0 {
+		t.Errorf("%d of %d histories end wrong", n, histories)
+	}
+	if find(noSettled, histories) == 0 {
+		t.Error("it makes no difference")
+	}
+}
+
 // most always takes the last of what there is: the largest batch.
 type most struct{}
 

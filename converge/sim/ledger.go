@@ -48,7 +48,7 @@ func (w *world) newest(key uint8) (image, change.Version) {
 // are in conflict, with what is so.
 func (w *world) judge(r *region, key uint8, s change.Stamp) {
 	known, is := r.index.Of(indexed(key))
-	if !is || known.Seq == 0 || s.Seq == 0 || w.broken != none || r.ranked != nil {
+	if !is || known.Seq == 0 || s.Seq == 0 || w.broken != none || w.policy != lastWriteWins {
 		return
 	}
 	says := r.frontier.Concurrent(known.Write, s)

@@ -28,7 +28,7 @@ func (s *stats) add(o stats) {
 	s.waits += o.waits
 	s.again += o.again
 	s.yielded += o.yielded
-	s.outvoted += o.outvoted
+	s.outranked += o.outranked
 	s.conflicts += o.conflicts
 	s.reborn += o.reborn
 	s.spilled += o.spilled

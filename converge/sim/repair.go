@@ -29,11 +29,11 @@ func (w *world) decideRepair(r *region) {
 			return
 		}
 	}
-	newest, restore := r.audit(it.key)
+	newest, restore := r.index.Audit(indexed(it.key), r.rows[it.key].image.digest())
 	it.verdict = converge.Skip
 	r.repair.stage = decided
 	if restore {
-		it.verdict, it.write, it.after, it.yields = converge.Put, converge.Claim{Write: newest}, w.imageOf(newest), false
+		it.verdict, it.write, it.after, it.yields = converge.Put, newest, w.imageOf(newest), false
 		r.repair.hlc = newest.Version.HLC
 		switch {
 		case w.unique > 0 && !w.settle(r, &r.repair, int(r.id)):
@@ -57,6 +57,10 @@ func (w *world) crash(r *region, _ int) {
 	}
 	r.repair = job{}
 	r.frontier = converge.NewFrontier(r.name, names[:len(w.regions)])
+	if w.pair() {
+		w.crashPair(r)
+		return
+	}
 	forgotten := r.saved
 	for s := range w.regions {
 		if s != int(r.id) {
@@ -134,7 +138,7 @@ func (w *world) learn(r *region, source int, forgotten change.HLC) {
 		}
 		for i := range t.n {
 			if t.rows[i].after != 0 || w.broken != noTombstone {
-				w.must(r.wrote(t.rows[i].key, w.claimOf(uint8(source), at, i), converge.Pos(len(r.binlog))))
+				w.must(r.index.Wrote(indexed(t.rows[i].key), w.writeOf(uint8(source), at, i), converge.Pos(len(r.binlog))))
 			}
 		}
 	}

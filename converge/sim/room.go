@@ -47,7 +47,7 @@ func (w *world) answer(r *region, source int) {
 	for i := range j.items[:j.n] {
 		it := &j.items[i]
 		if source != int(r.id) {
-			it.lost = r.loses(it)
+			it.lost = w.loses(r, it)
 		} else if k, known := r.index.Of(indexed(it.key)); !known || k.Place != it.write.Place {
 			it.lost = true // written again since
 		}

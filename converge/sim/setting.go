@@ -24,10 +24,12 @@ type policy uint8
 
 const (
 	lastWriteWins  policy = iota
-	lastOfRanked          // the same, in an index that ranks all alike
-	regionPriority        // that of the first region
-	newestColumn          // that of the greatest image
+	regionPriority        // that of the first region; of a pair
+	newestColumn          // that of the greatest image; of a pair
 )
+
+// pair reports whether a history is of package apply between two regions.
+func (s *setting) pair() bool { return s.first && s.regions == 2 }
 
 // rank is that of a write under the policy.
 func (p policy) rank(region uint8, after image) int64 {
@@ -52,13 +54,15 @@ const (
 	noAudit           // suspects aren't looked at
 	noStability       // rows are forgotten at any time
 	noPublishing      // a row that yields its unique value is deleted, and nobody told
-	noLosers          // a change that lost by its rank isn't remembered
+	noLosers          // a change that was left out for its rank isn't noted
+	noSettled         // what was settled before a crash isn't told
+	noRank            // of two regions' writes the greater version stays whatever its rank
 )
 
 var rules = map[rule]string{
 	noOrigin: "ties broken by origin", noTombstone: "tombstone version", noMarker: "marker without rows",
 	noAudit: "audit", noStability: "eviction only when stable", noPublishing: "published deletion of the unique loser",
-	noLosers: "losers kept",
+	noLosers: "losers kept", noRank: "rank of concurrent writes",
 }
 
 // draw makes a setting by chance.
@@ -70,7 +74,8 @@ func draw(pick chooser, broken rule) setting {
 		broken: broken,
 	}
 	if pick.intn(3) == 0 {
-		s.policy = policy(1 + pick.intn(3))
+		s.policy = policy(1 + pick.intn(2))
+		s.regions, s.first = 2, true
 	} else if pick.intn(2) == 0 {
 		s.keys, s.values, s.unique = 2+pick.intn(2), 1+pick.intn(4), 1+pick.intn(3)
 	}
@@ -78,9 +83,8 @@ func draw(pick chooser, broken rule) setting {
 		s.writes *= 3 // so that much is forgotten meanwhile
 	}
 	s.perTxn = min(s.perTxn, s.keys)
-	if s.policy == lastWriteWins && (s.regions == 2 || s.unique == 0) && pick.intn(2) == 0 {
-		s.first, s.replay = true, false
-	}
-	s.spills = s.policy == lastWriteWins && pick.intn(4) == 0
+	s.first = s.first || (s.regions == 2 || s.unique == 0) && pick.intn(2) == 0
+	s.replay = s.replay && !s.first
+	s.spills = pick.intn(4) == 0
 	return s
 }

@@ -90,14 +90,14 @@ func (w *world) yield(r *region, j *job) {
 		if newest, yields := r.index.Settle(it.write.Version, holders); yields {
 			w.yielded++
 			it.yields, it.image, it.after = true, it.after, 0
-			it.write.Write = converge.Write{Version: newest}
+			it.write = converge.Write{Version: newest}
 			continue
 		}
 		for _, k := range held {
 			w.yielded++
 			other := j.item(k)
 			other.yields, other.image, other.after = true, rows[k], 0
-			other.write.Write = converge.Write{Version: it.write.Version}
+			other.write = converge.Write{Version: it.write.Version}
 			rows[k] = 0
 		}
 		rows[it.key] = it.after

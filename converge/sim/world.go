@@ -68,20 +68,31 @@ type region struct {
 	stamper   change.Stamper
 
 	index    *converge.Index
-	ranked   *converge.Ranked // has the index, nil if last write wins
 	frontier *converge.Frontier
 	tail     [maxParts]int // how much of its own topics is read, by partition
 	followed int           // of the own transactions, by the frontier
 	streams  [maxRegions]stream
 	saved    change.HLC // index.Forgotten, as it was at some time
+	settled  settled    // as it was at some time, of a pair
+	from     change.Seq // settled.seq as it was at the last crash
 	reborn   int        // how much of its own topics is to be read again after a crash before it forgets
 	repair   job
+}
+
+// settled is from where all is read again after a crash, in a pair: the other region's
+// topics from next on, after transaction seq, and the own ones after transaction local, which
+// all after seq had seen.
+type settled struct {
+	next       int
+	seq, local change.Seq
 }
 
 // stream applies the transactions of another region.
 type stream struct {
 	next int // in the source's topics
-	job  job
+	// behind is a place in the binlog behind all that it has written.
+	behind int
+	job    job
 }
 
 // stage is how far a job has come.
@@ -121,9 +132,8 @@ type job struct {
 type item struct {
 	key     uint8
 	change  converge.Change
-	write   converge.Claim
-	stamp   change.Stamp   // of the last
-	stands  converge.Write // what wins, if the verdict is Restore
+	write   converge.Write
+	stamp   change.Stamp // of the last
 	after   image
 	image   image // that yields
 	absent  bool  // when it was read: then it isn't locked
@@ -150,7 +160,7 @@ type world struct {
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again, yielded, outvoted, conflicts, reborn, spilled int
+	steps, repairs, restored, heals, swept, waits, again, yielded, outranked, conflicts, reborn, spilled int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.
@@ -186,15 +196,10 @@ func newWorld(s setting, pick chooser) *world {
 
 // empty gives a region an empty index.
 func (w *world) empty(r *region, forgotten change.HLC) {
-	if w.policy == lastWriteWins {
-		r.index = converge.NewIndex(indexLimit, forgotten)
-		if w.spills {
-			r.index.SpillTo(space{})
-		}
-		return
+	r.index = converge.NewIndex(indexLimit, forgotten)
+	if w.spills {
+		r.index.SpillTo(space{})
 	}
-	r.ranked = converge.NewRanked(indexLimit, forgotten)
-	r.index = &r.ranked.Index
 }
 
 // part returns the partition of a key's topic.

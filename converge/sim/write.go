@@ -147,17 +147,14 @@ func (w *world) told(v change.Version) change.Version {
 	return v
 }
 
-// claimOf is what the index is told of a row of a transaction.
-func (w *world) claimOf(source uint8, at, i int) converge.Claim {
+// writeOf is what the index is told of a row of a transaction.
+func (w *world) writeOf(source uint8, at, i int) converge.Write {
 	t := &w.regions[source].binlog[at]
-	claim := converge.Claim{
-		Write: converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: t.rows[i].after.digest(), Place: place(source, at, i)},
-		Rank:  w.policy.rank(source, t.rows[i].after), Seen: t.stamp.Seen,
-	}
+	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: t.rows[i].after.digest(), Place: place(source, at, i)}
 	if t.outbox {
-		claim.Seq = 0
+		write.Seq = 0
 	}
-	return claim
+	return write
 }
 
 // tailed is the tail: it reads the next transaction's rows of a partition.
@@ -177,7 +174,7 @@ func (w *world) tailed(r *region, part int) {
 			w.must(r.index.Yielded(indexed(c.key), converge.Write{Version: w.told(t.version(i))}))
 		default:
 			w.judge(r, c.key, t.stamp)
-			w.must(r.local(c.key, w.claimOf(r.id, at, i)))
+			w.must(r.index.Local(indexed(c.key), w.writeOf(r.id, at, i)))
 		}
 	}
 	for ; r.followed < w.read(r); r.followed++ {
@@ -198,8 +195,12 @@ func (w *world) pos(r *region) converge.Pos { return converge.Pos(w.read(r)) }
 // sweep forgets what is stable.
 func (w *world) sweep(r *region, _ int) {
 	before := r.knows()
-	if w.pick.intn(2) == 0 {
-		r.saved = r.forgotten()
+	switch {
+	case w.pick.intn(2) != 0:
+	case w.pair():
+		w.save(r)
+	default:
+		r.saved = r.index.Forgotten()
 	}
 	stable, tail := r.frontier.Stable(), w.pos(r)
 	if w.broken == noStability {
@@ -207,11 +208,7 @@ func (w *world) sweep(r *region, _ int) {
 		r.index.Sweep(stable, tail)
 	}
 	for range 1 + w.pick.intn(2) {
-		if r.ranked != nil {
-			r.ranked.Sweep(stable, tail)
-		} else {
-			r.index.Sweep(stable, tail)
-		}
+		r.index.Sweep(stable, tail)
 	}
 	if n := before - r.knows(); n > 0 {
 		w.swept += n
