@@ -64,8 +64,9 @@ func (e engines) scaled(normal, long int) int {
 func onEveryPair(t *testing.T, test func(*testing.T, engines)) { on(t, everyPair(), test) }
 
 // onEveryPairIfLong runs the test on MySQL, and on the other pairs only if the
-// run is long: what it is about is not the server.
+// run is long: what it is about is not the server. Such tests run side by side.
 func onEveryPairIfLong(t *testing.T, test func(*testing.T, engines)) {
+	t.Parallel()
 	pairs := everyPair()
 	if !soak() {
 		pairs = pairs[:1]
