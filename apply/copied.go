@@ -73,6 +73,22 @@ func (w *writer) copies(ctx context.Context, t *boundTable, rows []row) error {
 	if len(rows) == 0 {
 		return nil
 	}
+	if !w.occupied[t] {
+		// Mostly the table is empty, and looking each row up would cost as much as writing it. Of a statement that
+		// is refused nothing stays; what those before it wrote is there, and the same.
+		var all [][]byte
+		for _, r := range rows {
+			all = append(all, r.after)
+		}
+		err := w.store(ctx, t, all, insert())
+		if err == nil || !isDuplicate(err) {
+			return err
+		}
+		if w.occupied == nil {
+			w.occupied = map[*boundTable]bool{}
+		}
+		w.occupied[t] = true
+	}
 	there, err := w.whichAreThere(ctx, t, rows)
 	if err != nil {
 		return err

@@ -72,6 +72,7 @@ func TestCopiedRows(t *testing.T) {
 			rows []string
 			want string
 		}{
+			{keepExisting, []string{"d6"}, "A1,b2,c3,d6"},
 			{keepExisting, []string{"a4", "b5", "d6"}, "A1,b2,c3,d6"},
 			{stopAtExisting, []string{"A1", "b2", "e7"}, "A1,b2,c3,d6,e7"},
 			{overwrite, []string{"b8", "e7", "f9"}, "A1,b8,c3,d6,e7,f9"},

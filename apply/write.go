@@ -24,6 +24,8 @@ type writer struct {
 	keyText   []byte
 	keys      [][]byte
 	images    [][]byte
+	// occupied are tables into which rows are copied and that had some already.
+	occupied map[*boundTable]bool
 
 	spansBefore, spansAfter []schemas.Span
 

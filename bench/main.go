@@ -6,7 +6,8 @@
 //
 // Usage: go run ./bench [PART [NAME...]]
 //
-// Parts are lag, capture and apply; without one, all are measured. apply is made of
+// Parts are lag, capture, copy and apply; without one, all are measured. copy is the initial copy beside
+// mysqldump piped into mysql. apply is made of
 // the workloads that are measured against MySQL's own replica (txn1, txn10,
 // txn100, txn1000, inserts, oltp, hot), of Debezium's JDBC sink beside it (sink),
 // of capture and apply together (pair), of ordering key beside ordering
@@ -31,7 +32,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: bench [lag|capture|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot|sink|pair|key|conflicts]..."
+const usage = "usage: bench [lag|capture|copy|apply|all], or bench apply [relaxed] [txn1|txn10|txn100|txn1000|inserts|oltp|hot|sink|pair|key|conflicts]..."
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -47,7 +48,7 @@ type measurement struct {
 
 // choose returns what the arguments ask for.
 func choose(args []string) ([]measurement, error) {
-	all := []measurement{{"lag", measureLag}, {"capture", measureCaptureRace}}
+	all := []measurement{{"lag", measureLag}, {"capture", measureCaptureRace}, {"copy", measureCopy}}
 	switch {
 	case len(args) == 0, len(args) == 1 && args[0] == "all":
 		apply, err := chooseApply(nil)

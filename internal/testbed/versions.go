@@ -98,7 +98,7 @@ type engine struct {
 func engineOf(p Part) (e engine, ok bool) {
 	switch p {
 	case MySQL97:
-		return engine{suite: "sid", packages: []string{"mysql-server-core"}, program: "usr/sbin/mysqld"}, true
+		return engine{suite: "sid", packages: []string{"mysql-server-core", "mysql-client-core"}, program: "usr/sbin/mysqld"}, true
 	case MariaDB118:
 		return engine{suite: "trixie", packages: []string{"mariadb-server-core"}, program: "usr/sbin/mariadbd", maria: true}, true
 	case MariaDB1011:
