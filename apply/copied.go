@@ -30,7 +30,7 @@ const (
 // copied is m for a row of an initial copy.
 func (s *session) copied(m made) made {
 	m.hlc, m.place = 0, 0
-	switch s.st.cfg.Spec.InitialCopy.Existing {
+	switch s.st.cfg.Spec.Existing(s.st.cfg.Process.Region) {
 	case tasks.ExistingOverwrite:
 		m.existing = overwrite
 	case tasks.ExistingStop:

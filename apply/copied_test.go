@@ -123,7 +123,7 @@ func TestCopiedLoses(t *testing.T) {
 func TestCopiedHasNoVersion(t *testing.T) {
 	copied := func(k *known, seq change.Seq) (lost bool) {
 		t.Helper()
-		s := &session{st: &Stream{cfg: Config{Spec: &tasks.Spec{}}}}
+		s := &session{st: &Stream{cfg: Config{Process: &config.Process{Region: "east"}, Spec: &tasks.Spec{}}}}
 		b := newBatch(0)
 		b.seq = seq
 		k.must(b.addCopied(k.table, k.key, image(k.key, "", 0), s.copied(made{hlc: 100, origin: k.source, seq: seq})))

@@ -26,7 +26,7 @@ func TestChoose(t *testing.T) {
 	for _, test := range []struct {
 		args []string
 		want int
-	}{{nil, 7}, {[]string{"all"}, 7}, {[]string{"lag"}, 1}, {[]string{"apply"}, 5}, {[]string{"apply", "key"}, 1}, {[]string{"apply", "conflicts"}, 1}, {[]string{"apply", "sink"}, 1}, {[]string{"apply", "hot", "pair"}, 2}, {[]string{"apply", "txn1", "hot"}, 1}, {[]string{"apply", "relaxed"}, 1}} {
+	}{{nil, 8}, {[]string{"all"}, 8}, {[]string{"lag"}, 1}, {[]string{"copy"}, 1}, {[]string{"apply"}, 5}, {[]string{"apply", "key"}, 1}, {[]string{"apply", "conflicts"}, 1}, {[]string{"apply", "sink"}, 1}, {[]string{"apply", "hot", "pair"}, 2}, {[]string{"apply", "txn1", "hot"}, 1}, {[]string{"apply", "relaxed"}, 1}} {
 		if got, err := choose(test.args); err != nil || len(got) != test.want {
 			t.Errorf("bench %q: %d measurements, %v, want %d", test.args, len(got), err, test.want)
 		}

@@ -135,22 +135,17 @@ func testInitialCopyContested(t *testing.T, e engines) {
 	p := newPairOf(t, e, "contested", nil)
 	seed := rand.Uint64N(1e6)
 	c := &clash{t: t, r: rand.New(rand.NewPCG(seed, 1)), captures: map[*side]*Process{}, applies: map[*side]*Process{}, done: map[string]int{}}
-	existing, rows := []string{"keep", "overwrite"}[c.r.IntN(2)], scaled(200, 4000)
-	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("initial_copy: {from: %s, existing: %s, threads: %d, batch_rows: %d, rows_per_second: %d}", p.east.region, existing, 1+c.r.IntN(4), 5+c.r.IntN(40), rows))
-	c.rivals = newRivals(p, seed, hotTables(rows, e), 4, 10*time.Millisecond)
-	writer := c.rivals.all[0].writer                      // of east
-	execOn(t, writer.conn, "SET SESSION sql_log_bin = 0") // the topics don't tell of what was before
-	for _, table := range c.rivals.tables {
-		for range rows {
-			row := "(" + strings.Join(slices.Concat(table.columns, table.keys), ", ") + ") VALUES (?" + strings.Repeat(", ?", len(table.columns)+len(table.keys)-1) + ")"
-			if err := c.rivals.all[0].try("INSERT INTO shop."+table.name+" "+row, slices.Concat(table.values(writer), table.newKey(writer))...); err != nil {
-				t.Fatal(err)
-			}
-		}
+	from, existing, rows := p.east.region, []string{"keep", "overwrite"}[c.r.IntN(2)], scaled(200, 4000)
+	if c.r.IntN(2) == 0 {
+		from, existing = "both", "keep"
 	}
-	execOn(t, writer.conn, "SET SESSION sql_log_bin = 1")
-	before := countRows(t, p.east, c.rivals.tables)
-	t.Logf("seed %d, existing: %s, %d rows exist", seed, existing, before)
+	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("initial_copy: {from: %s, existing: %s, threads: %d, batch_rows: %d, rows_per_second: %d}", from, existing, 1+c.r.IntN(4), 5+c.r.IntN(40), rows))
+	c.rivals = newRivals(p, seed, hotTables(rows, e), 4, 10*time.Millisecond)
+	begin(t, c.rivals.all[0], c.rivals.tables, rows) // of east
+	if from == "both" {
+		begin(t, c.rivals.all[4], c.rivals.tables, rows) // of west
+	}
+	t.Logf("seed %d, from: %s, existing: %s, %d rows exist in east, %d in west", seed, from, existing, countRows(t, p.east, c.rivals.tables), countRows(t, p.west, c.rivals.tables))
 	for _, s := range p.sides() {
 		c.captures[s], c.applies[s] = p.process(s, "capture"), p.process(s, "apply")
 		c.processes = append(c.processes, c.captures[s], c.applies[s])
@@ -164,6 +159,9 @@ func testInitialCopyContested(t *testing.T, e engines) {
 		c.disturb()
 	}
 	eventually(t, 2*time.Minute, func() error { return copyDone(c.captures[p.east]) })
+	if from == "both" {
+		eventually(t, 2*time.Minute, func() error { return copyDone(c.captures[p.west]) })
+	}
 	c.settle()
 	copies, again := countCopies(p)
 	t.Logf("%d rows were copied; meanwhile: %v", copies, c.done)
@@ -171,6 +169,21 @@ func testInitialCopyContested(t *testing.T, e engines) {
 		t.Errorf("%d rows were copied, and %d of them twice", copies, again)
 	}
 	c.stop()
+}
+
+// begin writes rows that the topics don't tell of.
+func begin(t *testing.T, r *rival, tables []*table, rows int) {
+	t.Helper()
+	execOn(t, r.conn, "SET SESSION sql_log_bin = 0")
+	defer execOn(t, r.conn, "SET SESSION sql_log_bin = 1")
+	for _, table := range tables {
+		for range rows {
+			row := "(" + strings.Join(slices.Concat(table.columns, table.keys), ", ") + ") VALUES (?" + strings.Repeat(", ?", len(table.columns)+len(table.keys)-1) + ")"
+			if err := r.try("INSERT INTO shop."+table.name+" "+row, slices.Concat(table.values(r.writer), table.newKey(r.writer))...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 // TestInitialCopyDisturbed: while tables are copied they are altered, the server deletes children that no

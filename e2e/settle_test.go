@@ -19,7 +19,7 @@ import (
 // verdict is what all regions must hold, by what their topics tell.
 type verdict struct {
 	rows registers
-	// copied are the rows of an initial copy, by table and key.
+	// copied are the rows of initial copies, by table and key, of a row of both regions that of the first.
 	copied map[string]content
 	// ends are the transactions of each region's own applications, by GTID, and
 	// order their GTIDs as the topics have them.
@@ -109,7 +109,9 @@ func (v *verdict) add(t *table, c *feed.Change, stamps map[string]change.Stamp) 
 		return err
 	}
 	if c.Op == feed.Read {
-		v.copied[t.name+"|"+t.text(row.key(t))] = image
+		if name := t.name + "|" + t.text(row.key(t)); v.copied[name] == nil {
+			v.copied[name] = image // sides are read in order
+		}
 		return nil
 	}
 	w := &write{stamp, c.TransactionID, c.Order, image, 0}

@@ -32,7 +32,7 @@ type Spec struct {
 // InitialCopy tells where the rows that are there before the task starts come
 // from.
 type InitialCopy struct {
-	From      change.Region `yaml:"from"`     // NoCopy or one of the task's regions
+	From      change.Region `yaml:"from"`     // NoCopy, BothCopy or one of the task's regions
 	Existing  string        `yaml:"existing"` // rows already there: ExistingKeep, ExistingOverwrite or ExistingStop
 	Threads   int           `yaml:"threads"`
 	BatchRows int           `yaml:"batch_rows"`
@@ -40,11 +40,27 @@ type InitialCopy struct {
 	RowsPerSecond int `yaml:"rows_per_second"`
 }
 
-// Begins reports whether rows are copied from the region.
-func (c *InitialCopy) Begins(r change.Region) bool { return c.From == r }
+// NoCopy is InitialCopy.From where the tables are equal to begin with, BothCopy where each of two regions
+// gets the rows that only the other has.
+const (
+	NoCopy   change.Region = "none"
+	BothCopy change.Region = "both"
+)
 
-// NoCopy is InitialCopy.From where the tables are equal to begin with.
-const NoCopy change.Region = "none"
+// Begins reports whether rows are copied from the region.
+func (c *InitialCopy) Begins(r change.Region) bool { return c.From == r || c.From == BothCopy }
+
+// Existing tells what becomes of a copied row that the region has already. Of rows that both regions
+// begin with, those of the region named first stay, or they would change places.
+func (s *Spec) Existing(target change.Region) string {
+	switch c := &s.InitialCopy; {
+	case c.From != BothCopy || c.Existing == ExistingStop:
+		return c.Existing
+	case target == s.Regions[0]:
+		return ExistingKeep
+	}
+	return ExistingOverwrite
+}
 
 // What the initial copy does with a row that the target has already.
 const (
@@ -158,8 +174,8 @@ func (s *Spec) validateRegions() error {
 	for i, r := range s.Regions {
 		setting := fmt.Sprintf("regions[%d]", i)
 		switch {
-		case r == NoCopy:
-			problems = append(problems, &config.Invalid{Setting: setting, Reason: "none can't be a region's id, as initial_copy.from gives it another meaning", Mend: "name the region otherwise"})
+		case r == NoCopy || r == BothCopy:
+			problems = append(problems, &config.Invalid{Setting: setting, Reason: fmt.Sprintf("%s can't be a region's id, as initial_copy.from gives it another meaning", r), Mend: "name the region otherwise"})
 		case slices.Index(s.Regions, r) < i:
 			problems = append(problems, &config.Invalid{Setting: setting, Reason: fmt.Sprintf("%s is named twice", r), Mend: "name each region once"})
 		default:
@@ -181,9 +197,16 @@ func (s *Spec) validateCopy() error {
 		config.CheckRange("initial_copy.batch_rows", c.BatchRows, 1, 100_000),
 		config.CheckRange("initial_copy.rows_per_second", c.RowsPerSecond, 0, 100_000_000),
 	}
-	if c.From != NoCopy && !slices.Contains(s.Regions, c.From) {
-		problems = append(problems, &config.Invalid{Setting: "initial_copy.from", Reason: fmt.Sprintf("%q is no region of this task", c.From),
+	switch {
+	case c.From == BothCopy && len(s.Regions) > 2:
+		problems = append(problems, &config.Invalid{Setting: "initial_copy.from", Reason: "a task of more than two regions can't be copied from both",
 			Mend: fmt.Sprintf("give one of %v, or none", s.Regions)})
+	case c.From == BothCopy && c.Existing == ExistingOverwrite:
+		problems = append(problems, &config.Invalid{Setting: "initial_copy.existing", Reason: "with from: both the rows of two regions can't each overwrite the other's",
+			Mend: "leave it out: of a row that both have, that of the region named first in regions stays"})
+	case c.From != NoCopy && c.From != BothCopy && !slices.Contains(s.Regions, c.From):
+		problems = append(problems, &config.Invalid{Setting: "initial_copy.from", Reason: fmt.Sprintf("%q is no region of this task", c.From),
+			Mend: fmt.Sprintf("give one of %v, both, or none", s.Regions)})
 	}
 	return errors.Join(problems...)
 }
