@@ -45,7 +45,7 @@ func OpenChanges(ctx context.Context, cfg Config) (*ChangeReader, error) {
 		return nil, err
 	}
 	if cfg.Group == "" {
-		return nil, &ConfigError{errors.New("Group is empty; mend: name the consumer group that keeps the position")}
+		return nil, &ConfigError{errors.New("field Group is empty; mend: name the consumer group that keeps the position")}
 	}
 	registry, err := schemas.NewRegistry(cfg.Registry.config())
 	if err != nil {

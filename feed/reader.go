@@ -178,7 +178,7 @@ func (r *Reader) receive(ctx context.Context) error {
 // group's offsets; nothing is saved then.
 func (r *Reader) Commit(ctx context.Context) error {
 	if r.cfg.Group == "" {
-		return &ConfigError{errors.New("Group is empty, so there is nowhere to keep a position; mend: name a consumer group")}
+		return &ConfigError{errors.New("field Group is empty, so there is nowhere to keep a position; mend: name a consumer group")}
 	}
 	if err := r.finish(ctx); err != nil {
 		return err

@@ -26,10 +26,8 @@ type saying struct{ utf8, back string }
 func TestCharsets(t *testing.T) {
 	said := map[string]map[string][]saying{} // by character set and code
 	knowing := map[string]int{}
-	var servers []*source
 	for _, part := range []testbed.Part{testbed.MySQL97, testbed.MySQL80, testbed.MariaDB1011, testbed.MariaDB118} {
 		s := startSource(t, part)
-		servers = append(servers, s)
 		for _, set := range s.charsets(t) {
 			knowing[set]++
 			if said[set] == nil {
