@@ -61,6 +61,7 @@ type binders struct {
 	registry  *schemas.Registry // of the source region
 	dialect   statement.Dialect
 	bound     map[bindKey]*boundTable
+	recent    *boundTable // one of them: mostly the next record's as well
 	// secret makes the ids of rows: those that are made with the same one are comparable.
 	secret maphash.Seed
 	// weigher is set where conflicts are looked for.
@@ -103,7 +104,11 @@ func (b *binders) of(ctx context.Context, r spine.Record) (t *boundTable, key, v
 	name := bindKey{r.Topic, keyID, valueID}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if t := b.recent; t != nil && t.keyID == keyID && t.valueID == valueID && t.topic == r.Topic {
+		return t, key, value, nil
+	}
 	if t, ok := b.bound[name]; ok {
+		b.recent = t
 		return t, key, value, nil
 	}
 	envelope, keyRecord, err := b.schemas(ctx, name)
@@ -116,7 +121,7 @@ func (b *binders) of(ctx context.Context, r spine.Record) (t *boundTable, key, v
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	b.bound[name] = t
+	b.bound[name], b.recent = t, t
 	return t, key, value, nil
 }
 

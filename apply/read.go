@@ -334,6 +334,19 @@ func (b *binders) decode(ctx context.Context, r spine.Record, into *schemas.Deco
 	return t, key, nil
 }
 
+// keyed reads of a record the table and the key, and decodes the rest only where more is asked of the table's
+// changes: a third of what reading them costs.
+func (b *binders) keyed(ctx context.Context, r spine.Record, into *schemas.Decoded) (t *boundTable, key []byte, err error) {
+	t, key, _, err = b.of(ctx, r)
+	if err == nil && t.ranking == nil && t.binder.ExactKey() && topics.Exact(r.Record) == nil {
+		return t, key, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.decode(ctx, r, into)
+}
+
 // restore puts into the rows what Debezium's form can't hold, and returns the
 // key that they then have: in the record's own, dates that the calendar lacks
 // are all 1970-01-01.

@@ -41,6 +41,7 @@ type tail struct {
 	decoded schemas.Decoded
 	vague   []noted // of the transaction being read
 	room    bool    // it made room for unique values
+	copies  bool    // it is a chunk of an initial copy
 	yielded []topics.Yielded
 	rest    func() error   // tells what is left of it
 	failed  error          // of rest
@@ -152,7 +153,7 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 		return supervise.Permanent(err)
 	}
 	t.vague, t.rest, t.failed = t.vague[:0], nil, nil
-	t.binders.registry, t.binders.bound = registry, map[bindKey]*boundTable{}
+	t.binders.registry, t.binders.bound, t.binders.recent = registry, map[bindKey]*boundTable{}, nil
 	t.asm = &spine.Assembler{Source: t.v.region, Wanted: t.wanted(), Applied: spine.Unknown, Accept: t.accept, Passed: t.passed}
 	t.in = spine.NewConsumer(client, registry, t.asm)
 	t.asm.Same = func(r spine.Record, end *spine.Ending) (bool, error) {
@@ -261,7 +262,7 @@ func (t *tail) assemble(ctx context.Context) error {
 				return err
 			}
 		case status == spine.Waiting && t.asm.Stuck(end):
-			t.room, t.yielded = end.MakesRoom, end.Yielded
+			t.room, t.yielded, t.copies = end.MakesRoom, end.Yielded, isCopy(end)
 			if err := t.large(ctx, end.Stamp); err != nil {
 				return err
 			}
@@ -272,7 +273,7 @@ func (t *tail) assemble(ctx context.Context) error {
 			if err := t.awaitNoted(ctx, stamp); err != nil {
 				return err
 			}
-			t.room, t.yielded = end.MakesRoom, end.Yielded
+			t.room, t.yielded, t.copies = end.MakesRoom, end.Yielded, isCopy(end)
 			t.rest = func() error { return t.tellRest(ctx, &stamp) }
 			err := t.asm.Take(func(r spine.Record) error { return t.note(ctx, r, &stamp) })
 			if err = cmp.Or(err, t.failed); err != nil {
@@ -322,16 +323,16 @@ func (t *tail) awaitNoted(ctx context.Context, stamp change.Stamp) error {
 
 // note tells versions of one change.
 func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error {
-	table, key, err := t.binders.decode(ctx, r, &t.decoded)
+	if t.copies {
+		return nil // nobody wrote those rows
+	}
+	table, key, err := t.binders.keyed(ctx, r, &t.decoded)
 	if supervise.IsPermanent(err) {
 		t.binders.untracked(r.Topic, err)
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	if isCopied(&t.decoded) {
-		return nil // nobody wrote it
 	}
 	n := noted{table: table, key: key, order: t.decoded.TotalOrder, at: spine.Partition{Topic: r.Topic, Index: r.Partition}, offset: r.Offset, version: s.Version()}
 	if table.ranking != nil {
