@@ -303,17 +303,12 @@ func (v *inbound) echo(n noted, s *change.Stamp) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if batch <= v.from && t.ranking == nil {
-		return nil
-	}
 	id, err := v.id(t, n.key)
 	if err != nil {
 		return err
 	}
 	if batch <= v.from {
-		w := v.opaqueWrite(batch, s.HLC)
-		w.Place = v.places.add(n.at, n.offset)
-		return v.rivals().Settled(id, w)
+		return v.settledEcho(id, n, s)
 	}
 	if err := v.unpack(id); err != nil {
 		return err
@@ -349,6 +344,22 @@ func (v *inbound) echo(n noted, s *change.Stamp) error {
 		d = v.digest(v.source, batch)
 	}
 	return v.index.Echo(id, d)
+}
+
+// settledEcho notes a row of a batch that was settled before this session. What it left was what the row must
+// have then, over the local writes before it.
+func (v *inbound) settledEcho(id converge.Key, n noted, s *change.Stamp) error {
+	if n.table.ranking != nil {
+		w := v.opaqueWrite(s.Seq, s.HLC)
+		w.Place = v.places.add(n.at, n.offset)
+		return v.rivals().Settled(id, w)
+	}
+	// A deletion of the region's own that yielded, though there was no row, isn't the last image that the tail has
+	// read: it would seem to have been overwritten, and be put back over what was settled.
+	if k, known := v.index.Of(id); known && k.Seq == 0 {
+		return v.index.Echo(id, k.Digest)
+	}
+	return nil
 }
 
 // read notes that the tail has read a transaction.

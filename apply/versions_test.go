@@ -192,6 +192,24 @@ func TestSettledIsNotSuspect(t *testing.T) {
 	}
 }
 
+// A row of which a deletion was published before a restart, though it wasn't there, may have been written since.
+func TestSettledOverYielded(t *testing.T) {
+	k := newKnown(t)
+	k.from = 9
+	k.localWrite(1, 20, 7)
+	k.must(k.yielded(noted{table: k.table, key: k.key, version: change.Version{HLC: 25, Origin: "west"}}, change.Stamp{Origin: "east", Seq: 2, HLC: 30}))
+	k.comeBy(9)
+	if k.due() != 0 {
+		t.Error("what was settled is to be deleted")
+	}
+	k.apply(10, 40)
+	k.comeBy(10)
+	k.must(k.yielded(noted{table: k.table, key: k.key, version: change.Version{HLC: 50, Origin: "west"}}, change.Stamp{Origin: "east", Seq: 3, HLC: 60}))
+	if k.due() != 1 {
+		t.Error("what must be deleted isn't")
+	}
+}
+
 // BenchmarkVersions tells what a row of a batch costs that nobody else writes, until
 // it comes by and after.
 func BenchmarkVersions(b *testing.B) {
