@@ -134,7 +134,7 @@ func checkSide(ctx context.Context, r *Report, s *side, spec *tasks.Spec, sides 
 	}
 	r.add(good("privileges", "the account has what duplex needs"), append(privileges, checkExcess(s)...))
 	if spec != nil {
-		r.add(good("tables", fmt.Sprintf("%d tables, each fit to take part", len(s.tables))), slices.Concat(checkTables(s), checkKeyOrder(s, spec), checkVagueKeys(s, spec)))
+		r.add(good("tables", fmt.Sprintf("%d tables, each fit to take part", len(s.tables))), slices.Concat(checkTables(s), checkKeyOrder(s, spec), checkVagueKeys(s, spec), checkRules(s, spec)))
 		r.Findings = append(r.Findings, triggerSight(s)...)
 	}
 	return nil

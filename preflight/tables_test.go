@@ -103,6 +103,31 @@ func TestVagueKeys(t *testing.T) {
 	})
 }
 
+// A conflict rule that a table isn't fit for is refused before the task runs.
+func TestConflictRules(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, w *world) {
+		for i := range w.servers {
+			w.exec(i, "CREATE TABLE shop_eu.plain (id INT PRIMARY KEY, at DATETIME(6), n BIGINT UNSIGNED, d DECIMAL(18,4), name VARCHAR(20), x DOUBLE, wide DECIMAL(30,2))",
+				"CREATE TABLE shop_eu.coded (id INT PRIMARY KEY, at TIMESTAMP NULL, code INT, UNIQUE KEY (code))")
+		}
+		use := func(rules string) {
+			w.useTask(`tables: {include: ["shop_eu.plain", "shop_eu.coded"]}` + "\nconflicts: {tables: {" + rules + "}}")
+		}
+		for _, column := range []string{"at", "n", "d", "id"} {
+			use("shop_eu.plain: {policy: newest-column, column: " + column + "}")
+			w.expect()
+		}
+		use("shop_eu.plain: {policy: region-priority}, shop_eu.coded: {policy: stop}")
+		w.expect()
+		for _, column := range []string{"name", "x", "wide", "none"} {
+			use("shop_eu.plain: {policy: newest-column, column: " + column + "}")
+			w.expect("east conflict-rule refuse", "west conflict-rule refuse")
+		}
+		use("shop_eu.coded: {policy: region-priority}")
+		w.expect("east conflict-rule refuse", "west conflict-rule refuse")
+	})
+}
+
 // With ordering key a table must have its rows in one partition each.
 func TestKeyOrder(t *testing.T) {
 	onEveryPair(t, func(t *testing.T, w *world) {

@@ -34,6 +34,17 @@ func (b *Binder) Rank(name string) (*Rank, error) {
 	return nil, fmt.Errorf("the table has no column %s", quote(name))
 }
 
+// Ranked reports whether a column is of a type that Rank reads.
+func Ranked(c *schemas.Column) bool {
+	switch c.Type {
+	case schemas.Decimal:
+		return c.Precision <= 18
+	case schemas.Year, schemas.Date, schemas.DateTime, schemas.Timestamp:
+		return true
+	}
+	return c.Type >= schemas.TinyInt && c.Type <= schemas.BigInt
+}
+
 // Of returns the number of a row, an Avro record. NULL has the smallest.
 func (r *Rank) Of(row []byte) (int64, error) {
 	at := 0
