@@ -188,13 +188,13 @@ func (b *binders) target(ctx context.Context, db, table string) (*schemas.Table,
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := mysql.LoadTables(ctx, b.db, func(d, t string) bool { return d == db && t == table })
+	found, err := mysql.LoadTable(ctx, b.db, db, table)
 	if err != nil {
 		return nil, nil, classify(err)
 	}
-	if len(found) == 0 {
+	if found == nil {
 		return nil, nil, supervise.Permanent(fmt.Errorf("table %s.%s is not in the target; mend: create it as SHOW CREATE TABLE %s in the source region shows, or GRANT SELECT, INSERT, UPDATE, DELETE on it if it is there, then duplex resume",
 			db, table, strings.Join([]string{mysql.QuoteIdent(db), mysql.QuoteIdent(table)}, ".")))
 	}
-	return found[0], watched, nil
+	return found, watched, nil
 }

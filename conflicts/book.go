@@ -116,11 +116,11 @@ func (b *Book) bind(ctx context.Context, c *Conflict, w *Write) (*bound, error) 
 	if err != nil {
 		return nil, fmt.Errorf("schema %d: %w", w.Schema, err)
 	}
-	tables, err := mysql.LoadTables(ctx, b.db, func(db, table string) bool { return db == c.DB && table == c.Table })
+	table, err := mysql.LoadTable(ctx, b.db, c.DB, c.Table)
 	if err != nil {
 		return nil, err
 	}
-	if len(tables) == 0 {
+	if table == nil {
 		return nil, fmt.Errorf("table %s.%s is not in region %s, or its account has no privilege on it", c.DB, c.Table, b.Region)
 	}
 	server, err := mysql.Inspect(ctx, b.db)
@@ -128,16 +128,16 @@ func (b *Book) bind(ctx context.Context, c *Conflict, w *Write) (*bound, error) 
 		return nil, err
 	}
 	key := &schemas.Record{}
-	for _, at := range tables[0].Key {
-		f := envelope.Value.Field(tables[0].Columns[at].Name)
+	for _, at := range table.Key {
+		f := envelope.Value.Field(table.Columns[at].Name)
 		if f < 0 {
-			return nil, fmt.Errorf("table %s has column %s in its primary key, which the row of %s lacks", tables[0], mysql.QuoteIdent(tables[0].Columns[at].Name), w.Origin)
+			return nil, fmt.Errorf("table %s has column %s in its primary key, which the row of %s lacks", table, mysql.QuoteIdent(table.Columns[at].Name), w.Origin)
 		}
 		field := envelope.Value.Fields[f]
 		field.Nullable = false
 		key.Fields = append(key.Fields, field)
 	}
-	binder, err := statement.Compile(envelope.Value, key, tables[0], statement.DialectOf(string(server.Flavor), server.Version.Major, server.Version.Minor, server.Version.Patch))
+	binder, err := statement.Compile(envelope.Value, key, table, statement.DialectOf(string(server.Flavor), server.Version.Major, server.Version.Minor, server.Version.Patch))
 	if err != nil {
 		return nil, err
 	}

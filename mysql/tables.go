@@ -25,22 +25,39 @@ const systemSchemas = "('mysql', 'sys', 'information_schema', 'performance_schem
 // over a prefix of a column, PRIMARY KEY (c(10)), is in Key and, as Partial,
 // in Unique under the name PRIMARY.
 func LoadTables(ctx context.Context, db *sql.DB, match func(db, table string) bool) ([]*schemas.Table, error) {
+	return load(ctx, db, match, "")
+}
+
+// LoadTable returns one table with its columns and keys, nil if the server
+// doesn't show it.
+func LoadTable(ctx context.Context, db *sql.DB, schema, table string) (*schemas.Table, error) {
+	// The server may compare names regardless of case.
+	exactly := func(d, t string) bool { return d == schema && t == table }
+	found, err := load(ctx, db, exactly, " AND TABLE_SCHEMA = ? AND TABLE_NAME = ?", schema, table)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return found[0], nil
+}
+
+// load returns the tables that match, all or those of a condition.
+func load(ctx context.Context, db *sql.DB, match func(db, table string) bool, condition string, args ...any) ([]*schemas.Table, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err // a *ConnectError says all
 	}
 	defer conn.Close()
 	l := &loader{byName: make(map[[2]string]*schemas.Table)}
-	if err := l.readTables(ctx, conn, match); err != nil {
+	if err := l.readTables(ctx, conn, match, condition, args...); err != nil {
 		return nil, fmt.Errorf("reading table list: %w", err)
 	}
 	if len(l.tables) == 0 {
 		return nil, nil
 	}
-	if err := l.readColumns(ctx, conn, ""); err != nil {
+	if err := l.readColumns(ctx, conn, condition, args...); err != nil {
 		return nil, fmt.Errorf("reading columns: %w", err)
 	}
-	if err := l.readKeys(ctx, conn, ""); err != nil {
+	if err := l.readKeys(ctx, conn, condition, args...); err != nil {
 		return nil, fmt.Errorf("reading keys: %w", err)
 	}
 	for _, t := range l.tables {
@@ -51,9 +68,10 @@ func LoadTables(ctx context.Context, db *sql.DB, match func(db, table string) bo
 	return l.tables, nil
 }
 
-func (l *loader) readTables(ctx context.Context, conn *sql.Conn, match func(db, table string) bool) error {
+// readTables reads the tables that match, all or those of a condition.
+func (l *loader) readTables(ctx context.Context, conn *sql.Conn, match func(db, table string) bool, condition string, args ...any) error {
 	return each(ctx, conn, "SELECT TABLE_SCHEMA, TABLE_NAME, COALESCE(ENGINE, ''), TABLE_TYPE = 'SYSTEM VERSIONED' FROM information_schema.TABLES"+
-		" WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND TABLE_SCHEMA NOT IN "+systemSchemas+
+		" WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND TABLE_SCHEMA NOT IN "+systemSchemas+condition+
 		" ORDER BY TABLE_SCHEMA, TABLE_NAME", func(rows *sql.Rows) error {
 		t := new(schemas.Table)
 		if err := rows.Scan(&t.DB, &t.Name, &t.Engine, &t.Versioned); err != nil {
@@ -64,30 +82,7 @@ func (l *loader) readTables(ctx context.Context, conn *sql.Conn, match func(db, 
 			l.byName[[2]string{t.DB, t.Name}] = t
 		}
 		return nil
-	})
-}
-
-// LoadTable returns one table with its columns and keys, nil if the server
-// doesn't show it.
-func LoadTable(ctx context.Context, db *sql.DB, schema, table string) (*schemas.Table, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err // a *ConnectError says all
-	}
-	defer conn.Close()
-	t := &schemas.Table{DB: schema, Name: table}
-	l := &loader{byName: map[[2]string]*schemas.Table{{schema, table}: t}}
-	const one = " AND TABLE_SCHEMA = ? AND TABLE_NAME = ?"
-	if err := l.readColumns(ctx, conn, one, schema, table); err != nil {
-		return nil, fmt.Errorf("reading columns of %s: %w", t, err)
-	}
-	if len(t.Columns) == 0 {
-		return nil, nil
-	}
-	if err := l.readKeys(ctx, conn, one, schema, table); err != nil {
-		return nil, fmt.Errorf("reading keys of %s: %w", t, err)
-	}
-	return t, nil
+	}, args...)
 }
 
 // readColumns reads the columns of all tables, or of those of a condition.
