@@ -312,7 +312,7 @@ func (r *round) place(ctx context.Context) (start tailStart, err error) {
 	if r.blind || len(r.saved) == 0 && !r.fresh {
 		r.a.cfg.Log.Warn("it isn't saved how far the region's own topics were read: conflicts with what was written before are not looked for", "group", r.saver.Group)
 		ends, err := r.tail.ends(ctx)
-		return tailStart{ends, true}, err
+		return tailStart{offsets: ends, adrift: true}, err
 	}
 	start.offsets = r.saved
 	if !r.lowered || len(r.saved) == 0 {

@@ -35,6 +35,7 @@ type batch struct {
 	vain    int             // how often in a row room couldn't be made for it
 	// differed is how often rows that it copies were there with other content.
 	differed int
+	needs    change.Seq // of this region: what the tail must have read before it is written
 }
 
 // newBatch has room for so many changes; there may be more.
@@ -46,6 +47,15 @@ func newBatch(room int) *batch {
 func (b *batch) add(t *boundTable, key, before, after []byte, made made) error {
 	r, fresh := b.merge(t, key, before, after)
 	r.made = made
+	if t.parts != nil {
+		if b.hasLater(t) {
+			return errVersionsMixed
+		}
+		if err := r.join(t, before, after, made); err != nil {
+			return err
+		}
+		b.needs = max(b.needs, made.seen)
+	}
 	if fresh {
 		var err error
 		if b.scratch, err = t.binder.AppendConflictKey(b.scratch[:0], key); err != nil {

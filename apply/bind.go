@@ -40,6 +40,8 @@ type boundTable struct {
 	rule tasks.Rule
 	// ranking is set if that isn't told by versions alone.
 	ranking *ranking
+	// parts are what its rows are made of, nil if each is of one piece.
+	parts *parts
 	// keyID and valueID are the registry's ids of the schemas, topic that of the records.
 	keyID, valueID int
 	topic          string
@@ -149,6 +151,14 @@ func (b *binders) bind(ctx context.Context, name bindKey, envelope *schemas.Enve
 		}
 	}
 	t.tracked = t.binder.Identity() && t.rule.Policy != tasks.NoPolicy
+	if t.parts, err = newParts(t); err != nil {
+		return nil, err
+	}
+	if t.parts != nil {
+		if err := b.refuseCascades(ctx, t); err != nil {
+			return nil, err
+		}
+	}
 	if why := statement.KeyOrder(target); len(why) > 0 {
 		t.unordered = why[0]
 	}

@@ -21,6 +21,8 @@ type clash struct {
 	// localAt and remoteAt are where their images stand.
 	localAt, remoteAt imagePlace
 	epoch             int64 // of the queue
+	// overruled is set if the older of the two stays: a delete, where updates never bring a row back.
+	overruled bool
 }
 
 // imagePlace is where an image stands in the topics; the zero one is none.
@@ -36,7 +38,7 @@ func (c *clash) size() int64 { return 320 + int64(len(c.key)+len(c.text)) }
 
 // localWon reports whether this region's write stays.
 func (c *clash) localWon() bool {
-	return cmp.Or(cmp.Compare(c.local.Rank, c.remote.Rank), c.local.Version.Compare(c.remote.Version)) > 0
+	return (cmp.Or(cmp.Compare(c.local.Rank, c.remote.Rank), c.local.Version.Compare(c.remote.Version)) > 0) != c.overruled
 }
 
 func (c *clash) winner() (w converge.Write, at imagePlace) {

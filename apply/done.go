@@ -45,6 +45,10 @@ func (s *session) note() {
 func (s *session) sawUpTo(stamps []change.Stamp) {
 	for i := range stamps {
 		s.saw = max(s.saw, stamps[i].Seen.Of(s.st.cfg.Process.Region))
+		if stamps[i].Origin == s.st.cfg.Process.Region && s.versions != nil && s.versions.parted != nil {
+			// The source has applied it. Where it writes nothing itself that alone moves what is held on.
+			s.saw = max(s.saw, stamps[i].Seq)
+		}
 		if stamps[i].Origin == s.st.cfg.Source {
 			s.heard = max(s.heard, stamps[i].HLC)
 		}

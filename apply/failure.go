@@ -36,7 +36,10 @@ func (f *batchFailure) Error() string {
 		what += " to " + table.where()
 	}
 	server := mysql.Classify(f.err)
+	sum, isSum := sumFailure(f.err)
 	switch {
+	case isSum:
+		what += ": " + sum
 	case server.Number != 0:
 		what += ": " + server.Error()
 	case table != nil:

@@ -176,7 +176,7 @@ func (v *inbound) settled(c *checkpoint) bool {
 	if !v.alone() {
 		return c.hlc <= v.cleared
 	}
-	return v.tail >= c.written && v.index.Settled(converge.Pos(c.written))
+	return v.tail >= c.written && v.index.Settled(converge.Pos(c.written)) && v.partsSettled(c) == nil
 }
 
 // clearing is an HLC up to which all is forgotten, and what is to be recorded before a

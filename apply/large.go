@@ -25,6 +25,10 @@ type large struct {
 	rows    bulk // all of them, for versions
 	// given are those that have another version than the transaction.
 	given []relearnt
+	// parted are those of tables whose rows are made of parts, as they were written; partedBytes
+	// is about what they take.
+	parted      []partedRow
+	partedBytes int64
 	// refused is the chunk that the server has refused.
 	refused []sequenceStep
 }
@@ -81,6 +85,9 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 			err = s.versions.relearn(l.given, stamp.Seq)
 		}
 		if err == nil {
+			err = s.versions.wroteLargeParts(l.parted, stamp.Seq)
+		}
+		if err == nil {
 			err = s.versions.handOn(ctx)
 		}
 		if err != nil {
@@ -95,6 +102,11 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 
 func (l *large) write(ctx context.Context) error {
 	w := l.s.streamer
+	if l.s.versions != nil {
+		if err := l.s.versions.awaitOwn(ctx, w, l.end.Stamp.Seen.Of(l.s.versions.region)); err != nil {
+			return err
+		}
+	}
 	if err := w.begin(ctx, l.end.Stamp.Seq, l.end.Stamp.HLC); err != nil {
 		return err
 	}
@@ -112,7 +124,7 @@ func (l *large) write(ctx context.Context) error {
 			break
 		}
 		if l.end.Cascades {
-			err = l.s.addOrdered(ctx, &l.chunk, h.table, h.key, &h.change, h.record)
+			err = l.s.addOrdered(ctx, &l.chunk, h.table, h.key, &h.change, l.s.madeBy(l.end), h.record)
 		} else {
 			err = l.merge(h)
 		}
@@ -140,6 +152,9 @@ func (l *large) write(ctx context.Context) error {
 
 // merge adds the change at the head of a partition to the chunk.
 func (l *large) merge(h *head) error {
+	if h.table.parts != nil {
+		return l.s.addOrderedParts(&l.chunk, h.table, h.key, &h.change, l.s.madeBy(l.end), h.record)
+	}
 	r := l.chunk.merge(h.table, h.key, h.change.Before, h.change.After)
 	r.made = l.s.at(l.s.madeBy(l.end), h.record, h.change.TotalOrder)
 	if l.s.versions == nil {
@@ -177,15 +192,19 @@ func (l *large) merge(h *head) error {
 func (l *large) flush(ctx context.Context) error {
 	steps := l.chunk.take()
 	for i := range steps {
+		siftStep := l.s.pool.sift
 		if l.end.Cascades {
-			break // their order is the source's, whatever is newer
+			siftStep = l.s.pool.siftParts // the order of the others is the source's, whatever is newer
 		}
-		if err := l.s.pool.sift(steps[i].tables); err != nil {
+		if err := siftStep(steps[i].tables); err != nil {
 			return err
 		}
 	}
 	if err := l.s.streamer.steps(ctx, steps); err != nil {
 		l.refused = steps
+		return err
+	}
+	if err := l.keepParts(steps); err != nil {
 		return err
 	}
 	l.changes, l.bytes = 0, 0

@@ -28,6 +28,8 @@ type row struct {
 	// lost is set if the row has a newer version than made.
 	lost bool
 	made made // its last change
+	// parts is set where the table's rows are made of parts.
+	parts *rowParts
 }
 
 // made tells of a change when and where it was made.
@@ -84,7 +86,8 @@ func (m *merged) merge(t *boundTable, key, before, after []byte) (r *row, fresh 
 		r.after = after
 		return r, false
 	}
-	mixed := m.forgetOtherVersions(place, hash.hash, key)
+	// Of rows that are made of parts each version's count, one after the other.
+	mixed := t.parts == nil && m.forgetOtherVersions(place, hash.hash, key)
 	next := int32(-1)
 	if first, clash := m.index[hash]; clash {
 		next = first

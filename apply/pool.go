@@ -166,6 +166,11 @@ var errYielded = errors.New("gave way to an earlier batch")
 // transaction with its own marker (promise 2).
 func (p *pool) apply(ctx context.Context, w *writer, b *batch) error {
 	delay := 2 * time.Millisecond
+	if p.versions != nil {
+		if err := p.versions.awaitOwn(ctx, w, b.needs); err != nil {
+			return err
+		}
+	}
 	for {
 		err := p.try(ctx, w, b)
 		if err == nil {
@@ -244,6 +249,11 @@ func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
 		return err
 	}
 	if b.ordered != nil {
+		for i := range b.ordered.steps {
+			if err := p.siftParts(b.ordered.steps[i].tables); err != nil {
+				return err
+			}
+		}
 		if err := w.steps(ctx, b.ordered.steps); err != nil {
 			return err
 		}

@@ -218,7 +218,7 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 	s.cautiously--
 	var err error
 	if end.Cascades {
-		err = s.joinOrdered(ctx)
+		err = s.joinOrdered(ctx, m)
 	} else {
 		err = s.merge(ctx, end)
 	}
@@ -266,11 +266,12 @@ func (s *session) merge(ctx context.Context, end *spine.Ending) error {
 
 // joinOrdered adds the transaction at the head of the spine to the open batch
 // change by change, in the order of the source.
-func (s *session) joinOrdered(ctx context.Context) error {
+func (s *session) joinOrdered(ctx context.Context, m made) error {
 	b := s.open
 	if b.ordered == nil {
 		b.ordered = new(sequence)
 	}
+	b.needs = max(b.needs, m.seen)
 	type change struct {
 		schemas.Decoded
 		table  *boundTable
@@ -292,7 +293,7 @@ func (s *session) joinOrdered(ctx context.Context) error {
 	slices.SortFunc(changes, func(x, y change) int { return cmp.Compare(x.TotalOrder, y.TotalOrder) })
 	for i := range changes {
 		c := &changes[i]
-		if err := s.addOrdered(ctx, b.ordered, c.table, c.key, &c.Decoded, c.record); err != nil {
+		if err := s.addOrdered(ctx, b.ordered, c.table, c.key, &c.Decoded, m, c.record); err != nil {
 			return err
 		}
 	}
@@ -303,13 +304,18 @@ func (s *session) joinOrdered(ctx context.Context) error {
 }
 
 // addOrdered adds a change to a sequence, with what it asks for.
-func (s *session) addOrdered(ctx context.Context, q *sequence, t *boundTable, key []byte, c *schemas.Decoded, r spine.Record) error {
+func (s *session) addOrdered(ctx context.Context, q *sequence, t *boundTable, key []byte, c *schemas.Decoded, m made, r spine.Record) error {
 	var k *kin
-	if keys := topics.Cascade(r.Record); keys != nil {
+	if keys := topics.Cascade(r.Record); keys != nil && t.parts != nil {
+		return supervise.Permanent(errPartedParent(t))
+	} else if keys != nil {
 		var err error
 		if k, err = s.binders.kinOf(ctx, t, keys); err != nil {
 			return err
 		}
+	}
+	if t.parts != nil {
+		return s.addOrderedParts(q, t, key, c, m, r)
 	}
 	if err := q.add(t, key, c, r.Record, k); err != nil {
 		return spine.Unreadable(r.Record, err)
@@ -326,6 +332,9 @@ func (b *binders) decode(ctx context.Context, r spine.Record, into *schemas.Deco
 	if err := t.envelope.Decode(value, into); err != nil {
 		return nil, nil, spine.Unreadable(r.Record, fmt.Errorf("reading its value: %w", err))
 	}
+	if t.parts != nil && into.Op == 'u' && into.Before == nil {
+		return nil, nil, spine.Unreadable(r.Record, errNoBefore)
+	}
 	if exact := topics.Exact(r.Record); exact != nil {
 		if key, err = t.restore(into, exact); err != nil {
 			return nil, nil, spine.Unreadable(r.Record, fmt.Errorf("reading its headers: %w", err))
@@ -338,7 +347,7 @@ func (b *binders) decode(ctx context.Context, r spine.Record, into *schemas.Deco
 // changes: a third of what reading them costs.
 func (b *binders) keyed(ctx context.Context, r spine.Record, into *schemas.Decoded) (t *boundTable, key []byte, err error) {
 	t, key, _, err = b.of(ctx, r)
-	if err == nil && t.ranking == nil && t.binder.ExactKey() && topics.Exact(r.Record) == nil {
+	if err == nil && t.ranking == nil && t.parts == nil && t.binder.ExactKey() && topics.Exact(r.Record) == nil {
 		return t, key, nil
 	}
 	if err != nil {

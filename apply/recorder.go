@@ -225,7 +225,7 @@ func (r *recorder) conflict(c *clash, won, lost *rowImage) conflicts.Conflict {
 		side = conflicts.Local
 	}
 	return conflicts.Conflict{
-		Task: r.spec.Task, ID: c.id(), DB: c.table.db, Table: c.table.table, Key: c.keyText(), Rule: c.table.rule.Policy, Holds: c.holds(), Won: side,
+		Task: r.spec.Task, ID: c.id(), DB: c.table.db, Table: c.table.table, Key: c.keyText(), Rule: conflicts.RuleOf(c.table.rule.Policy, c.table.rule.Delta), Holds: c.holds(), Won: side,
 		Winner: conflicts.Write{Version: winner.Version, Seq: winner.Seq, Op: won.op, Schema: won.schema, Row: won.row, Missing: clip(won.missing)},
 		Loser:  conflicts.Write{Version: loser.Version, Seq: loser.Seq, Op: lost.op, Schema: lost.schema, Row: lost.row, Missing: clip(lost.missing)},
 	}

@@ -87,6 +87,9 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 	if err := s.versions.awaitRead(ctx, stamp); err != nil {
 		return err
 	}
+	if err := s.versions.awaitOwn(ctx, nil, stamp.Seen.Of(s.versions.region)); err != nil {
+		return err
+	}
 	wait := spine.Patience{}
 	more := func(p spine.Partition) error {
 		if err := wait.Lack(ctx, s.in, stamp, p); err != nil {
@@ -122,6 +125,20 @@ func (s *session) relearn(ctx context.Context, end *spine.Ending) error {
 			if err := m.give(r); err != nil {
 				return err
 			}
+		}
+		if t.parts != nil && stamp.Seq <= s.keptUpTo {
+			return nil // what it met has been put right, and a later insert may be known to be newer only then
+		}
+		if t.parts != nil {
+			e, err := t.parts.edit(s.decoded.Before, s.decoded.After, m)
+			if err != nil {
+				return spine.Unreadable(r.Record, err)
+			}
+			e.Image = nil
+			of := &rowParts{}
+			of.merged.Merge(e)
+			rows = append(rows, relearnt{t, row{key: bytes.Clone(key), made: m, parts: of}})
+			return nil
 		}
 		// Of a row with several spellings the changes stand in several partitions, and their order counts.
 		inOrder := t.binder.ExactKey() || len(rows) >= maxVague
@@ -188,6 +205,12 @@ func (v *inbound) relearn(rows []relearnt, seq change.Seq) error {
 		}
 		if t.ranking != nil {
 			if err := v.contend(t, id, rows[i].row.key, m, m.seq, at); err != nil {
+				return err
+			}
+			continue
+		}
+		if of := rows[i].row.parts; of != nil {
+			if err := v.wroteParts(t, id, rows[i].row.key, &of.merged, of.merged.Guess(), at); err != nil {
 				return err
 			}
 			continue

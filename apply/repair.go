@@ -54,6 +54,9 @@ func (s *session) mend(ctx context.Context) error {
 	if s.versions == nil || s.relearning() || time.Now().Before(s.pulseFrom) {
 		return nil
 	}
+	if any, err := s.mendParts(ctx); any || err != nil {
+		return s.unlessLate(err)
+	}
 	due, more := s.versions.suspects()
 	// What wrote nothing doesn't come by: a canary does.
 	idle := s.pool.count() == 0 && time.Since(s.lastWritten()) > idleAfter && (more || s.versions.behind(s.writtenUpTo()))
@@ -398,6 +401,11 @@ func (s *session) settleAll(ctx context.Context) error {
 	for {
 		if err := s.pulse(ctx); err != nil {
 			return fmt.Errorf("waiting for the own topics: %w", err)
+		}
+		if any, err := s.mendParts(ctx); err != nil {
+			return err
+		} else if any {
+			continue
 		}
 		due, _ := s.versions.suspects()
 		if len(due) == 0 {

@@ -261,6 +261,7 @@ func (s *session) placeTail(ctx context.Context) (start tailStart, err error) {
 		return start, err
 	}
 	start, cut, err := s.tail.startFrom(ctx, func(s *change.Stamp) bool { return s.Seq > local })
+	start.local = local
 	if first := cut.First.Seq; err == nil && first > local+1 {
 		s.st.cfg.Log.Warn("the own topics don't reach back far enough: conflicts with what this region wrote before are not looked for", "from", local+1, "has", first)
 	}
@@ -283,7 +284,7 @@ func (t *tail) startFrom(ctx context.Context, reached func(*change.Stamp) bool) 
 	if err != nil {
 		return start, first, err
 	}
-	start = tailStart{spine.Offsets{}, true}
+	start = tailStart{offsets: spine.Offsets{}, adrift: true}
 	for at, cut := range cuts {
 		start.offsets[at] = cut.After
 	}

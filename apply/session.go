@@ -66,6 +66,7 @@ type session struct {
 	awaited       bool                       // the tail, among several sources
 	recorder      *recorder
 	known         change.Seq     // the last that was applied before this session
+	keptUpTo      change.Seq     // the last that was settled then, as far as is known
 	stamps        []change.Stamp // of the source's transactions that no batch has yet
 	repairsFailed int            // in a row
 	pulseFrom     time.Time      // when the next canary may be sent
@@ -269,7 +270,7 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		// and be it 0, what lies between is read again for its versions.
 		s.asm.Applied = saved.seq
 	}
-	s.known = applied
+	s.known, s.keptUpTo = applied, min(kept.seq, applied)
 	if err := s.goBack(ctx); err != nil {
 		return err
 	}

@@ -73,6 +73,9 @@ func (s *session) findTail(ctx context.Context) error {
 		}
 		if own := s.tailSaver.Spine; len(s.tailSaver.Moved) > 0 || found.offsets[own] < saved[own] {
 			s.tailStart, read = found, 0
+			if s.versions.parted != nil {
+				read = found.local
+			}
 		}
 	}
 	s.versions.own.upTo(read)
@@ -103,6 +106,9 @@ func (s *session) advance() {
 		queue := s.versions.clashes.queue
 		if s.candidate.epoch == 0 {
 			if !s.versions.settled(&s.candidate) {
+				if s.versions.held(&s.candidate) {
+					s.candidate = s.done
+				}
 				return
 			}
 			s.candidate.epoch = queue.mark()
@@ -111,6 +117,7 @@ func (s *session) advance() {
 			return // what isn't recorded must be found again
 		}
 		s.settled = s.candidate
+		s.versions.settledParts(&s.settled)
 	}
 	s.candidate = s.done
 }
@@ -119,10 +126,11 @@ func (s *session) advance() {
 func (s *session) settledNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.done.offsets == nil || s.round != nil && !s.versions.settled(&s.done) {
+	if s.done.offsets == nil || (s.round != nil || s.versions.parted != nil) && !s.versions.settled(&s.done) {
 		return
 	}
 	s.settled = s.done
+	s.versions.settledParts(&s.settled)
 }
 
 // finish writes what is assembled and waits until it is settled. If that can't be had

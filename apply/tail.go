@@ -75,6 +75,8 @@ type tailStart struct {
 	// adrift is set if the partitions aren't aligned with the spine there: what
 	// stands before the first transaction is passed over.
 	adrift bool
+	// local is the region's last transaction before them, 0 if that isn't known.
+	local change.Seq
 }
 
 // keep runs the tail until ctx ends. Whatever is wrong with the region's own Kafka
@@ -95,7 +97,8 @@ func (t *tail) keep(ctx context.Context, start tailStart) error {
 			t.log.Warn("the own topics can't be read on: conflicts with what this region wrote before their end are not looked for", "error", err)
 			t.forgetMarks()
 			if ends, err := t.ends(ctx); err == nil {
-				start, pause = tailStart{ends, true}, tailPause
+				start, pause = tailStart{offsets: ends, adrift: true}, tailPause
+				t.v.leaped()
 			}
 		} else {
 			t.log.Warn("the tail begins anew", "error", err, "after", pause)
@@ -310,6 +313,9 @@ func (t *tail) large(ctx context.Context, stamp change.Stamp) error {
 
 // awaitNoted waits until versions knows what it will be told of.
 func (t *tail) awaitNoted(ctx context.Context, stamp change.Stamp) error {
+	if stamp.Origin == t.v.region && t.v.parted != nil {
+		return t.v.awaitTold(ctx, stamp)
+	}
 	of := t.v.sources[stamp.Origin]
 	if of == nil {
 		return nil
@@ -333,6 +339,12 @@ func (t *tail) note(ctx context.Context, r spine.Record, s *change.Stamp) error 
 	}
 	if err != nil {
 		return err
+	}
+	if table.parts != nil {
+		if s.Origin != t.v.region {
+			return nil // what lies over what is told when either is (converge.Parted)
+		}
+		return t.v.localParts(table, key, &t.decoded, s, spine.Partition{Topic: r.Topic, Index: r.Partition}, r.Offset)
 	}
 	n := noted{table: table, key: key, order: t.decoded.TotalOrder, at: spine.Partition{Topic: r.Topic, Index: r.Partition}, offset: r.Offset, version: s.Version()}
 	if table.ranking != nil {

@@ -51,6 +51,11 @@ type versions struct {
 	restored map[converge.Key]restored
 	restorer change.Region
 	text     []byte // of a key
+	// parted decides of tables whose rows are made of parts, nil if the task has none.
+	parted *converge.Parted
+	pruned time.Time // when parted last forgot
+	// adrift is set while the tail has passed over an unknown part of the own topics.
+	adrift bool
 	// contested are rows that both regions wrote, or that yielded, a short while ago.
 	contested map[converge.Key]struct{}
 	// yieldedRows are those of which no record tells: see refer.
@@ -72,6 +77,7 @@ func newVersions(region change.Region, forgotten change.HLC, streams ...*Stream)
 		v.sources[in.source], v.all, regions = in, append(v.all, in), append(regions, in.source)
 	}
 	v.frontier = converge.NewFrontier(region, regions)
+	v.newParted(streams[0].cfg.Spec)
 	return v
 }
 
@@ -101,6 +107,13 @@ func (v *inbound) sift(tables []*tableRows) error {
 	defer v.mu.Unlock()
 	for _, t := range tables {
 		if !t.table.tracked {
+			continue
+		}
+		if t.table.parts != nil {
+			v.planParts(t)
+			if err := v.index.Err(); err != nil {
+				return err
+			}
 			continue
 		}
 		mergeSpellings(t)
@@ -174,6 +187,11 @@ func (v *inbound) wrote(b *batch) error {
 		}
 	}
 	if b.ordered != nil {
+		for i := range b.ordered.steps {
+			if err := v.wroteSteps(b.ordered.steps[i].tables, at); err != nil {
+				return err
+			}
+		}
 		v.opaque[b.seq] = opaque{v.opaqueWrite(b.seq, b.hlc), at}
 	}
 	v.decided(b.stamps)
@@ -213,6 +231,9 @@ func (v *inbound) wroteRow(t *boundTable, r *row, batch change.Seq, at converge.
 	}
 	if t.ranking != nil {
 		return v.contend(t, r.id, r.key, r.made, batch, at)
+	}
+	if t.parts != nil {
+		return v.wroteParts(t, r.id, r.key, &r.parts.merged, r.parts.plan, at)
 	}
 	k, known, err := v.of(r.id)
 	if err != nil {
@@ -298,7 +319,7 @@ func (v *versions) local(n noted, s change.Stamp) error {
 // echo notes a row of the source's that was written here and that the tail has read.
 func (v *inbound) echo(n noted, s *change.Stamp) error {
 	t, batch := n.table, s.Seq
-	if !t.tracked {
+	if !t.tracked || t.parts != nil {
 		return nil
 	}
 	v.mu.Lock()
@@ -369,6 +390,7 @@ func (v *versions) read(s change.Stamp) {
 	v.frontier.Read(v.region, s)
 	if s.Origin == v.region {
 		v.own.upTo(s.Seq)
+		v.adrift = false
 	}
 	for _, in := range v.all {
 		in.clashes.passed(s, v.region, in.source)
@@ -389,6 +411,7 @@ func (v *versions) sweep() (done bool) {
 		done = v.index.Sweep(stable, tailed)
 	}
 	v.dropBulks(stable)
+	v.sweepParts(done)
 	v.measure()
 	return done
 }

@@ -9,6 +9,7 @@ import (
 	"duplex/converge"
 	"duplex/schemas"
 	"duplex/spine"
+	"duplex/tasks"
 )
 
 // known is a versions of east, whose source is west, and one row of a table.
@@ -26,7 +27,7 @@ func newKnown(t testing.TB) *known {
 }
 
 func from(source change.Region) *Stream {
-	return &Stream{cfg: Config{Process: &config.Process{Region: "east", Conflicts: config.DefaultConflicts()}, Source: source}}
+	return &Stream{cfg: Config{Process: &config.Process{Region: "east", Conflicts: config.DefaultConflicts()}, Spec: &tasks.Spec{}, Source: source}}
 }
 
 func (k *known) must(err error) {

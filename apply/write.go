@@ -107,6 +107,9 @@ func (w *writer) tables(ctx context.Context, tables []*tableRows) error {
 // rows writes what each key became. All deletes of a table come before its
 // inserts, so a unique value may move from row to row within the batch.
 func (w *writer) rows(ctx context.Context, t *tableRows) error {
+	if t.table.parts != nil {
+		return w.parts(ctx, t)
+	}
 	unique := len(t.table.binder.Unique()) > 0
 	w.keys, w.images = w.keys[:0], w.images[:0]
 	var gone [][]byte

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"duplex/mysql"
@@ -19,6 +20,22 @@ const (
 	// Forced: it may be anything.
 	Forced
 )
+
+// RuleOf is what a conflict's record says of a rule: its policy, and whether some of the
+// table's columns are counters.
+func RuleOf(policy string, counters []string) string {
+	if len(counters) > 0 {
+		return policy + withCounters
+	}
+	return policy
+}
+
+const withCounters = " delta"
+
+// OfParts reports whether by that rule a write may lose in part only.
+func OfParts(rule string) bool {
+	return rule == "merge-columns" || strings.HasSuffix(rule, withCounters)
+}
 
 // Undo writes back what was lost: the loser's image becomes, as a write of this
 // region's own, the newest of the row in every region. It is one transaction, which
@@ -88,6 +105,9 @@ type undo struct {
 // prepare binds both images to the table.
 func (b *Book) prepare(ctx context.Context, c *Conflict) (*undo, error) {
 	u := &undo{c: c}
+	if OfParts(c.Rule) {
+		return nil, refuse("the table's rule is %s: only a part of what was lost is, and writing back its image would undo what both regions have added to the row's counters, or made of its other columns; change the row itself: loser.row in duplex conflicts show %s tells what it was", c.Rule, c.ID)
+	}
 	if c.Loser.Missing != "" {
 		return nil, refuse("what was lost isn't known: %s", c.Loser.Missing)
 	}

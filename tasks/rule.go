@@ -142,16 +142,18 @@ func (s *Spec) unsupportedRules() (refusals []error) {
 			refusals = append(refusals, &config.Invalid{Setting: setting + name, Reason: reason, Mend: mend})
 		}
 		switch policy := rule.Policy; {
-		case policy == MergeColumns:
-			refuse(".policy", policy+" is not built yet", "set policy: last-write-wins")
 		case policy == "" || policy == LastWriteWins || policy == NoPolicy:
 		case s.Apply.Ordering == OrderingKey:
 			refuse(".policy", fmt.Sprintf("%s is not built yet with ordering: key, with which conflicts aren't looked for", policy), "set apply: {ordering: transaction}")
 		case len(s.Regions) > 2 && policy != PolicyStop:
 			refuse(".policy", fmt.Sprintf("%s is not built yet among more than two regions", policy), "set policy: last-write-wins")
 		}
-		if len(rule.Delta) > 0 {
-			refuse(".delta", "delta is not built yet", "leave delta out: of two writes of such a column the newer then stays")
+		switch leave := "leave delta out: of two writes of such a column the newer then stays"; {
+		case len(rule.Delta) == 0:
+		case s.Apply.Ordering == OrderingKey:
+			refuse(".delta", "delta is not built yet with ordering: key, with which conflicts aren't looked for", "set apply: {ordering: transaction}")
+		case len(s.Regions) > 2:
+			refuse(".delta", "delta is not built yet among more than two regions", leave)
 		}
 	}
 	return refusals

@@ -69,6 +69,7 @@ type texts struct {
 	insert, upsertTail string
 	delete, selectKeys string
 	selectHead         string // up to the table's name
+	where              string // from WHERE up to the keys
 }
 
 // UniqueKey is a unique key of the target, other than the primary key.
@@ -249,6 +250,7 @@ func (b *Binder) compileKeyTexts(table string, dialect Dialect) {
 	default:
 		where += "(" + strings.Join(names, ",") + ") IN ("
 	}
+	b.texts.where = where
 	b.texts.delete = "DELETE " + hint + "FROM " + table + where
 	b.texts.selectHead = "SELECT " + strings.Join(shown, ",") + " FROM " + table
 	b.texts.selectKeys = "SELECT " + hint + strings.Join(shown, ",") + " FROM " + table + where
@@ -365,39 +367,27 @@ func (b *Binder) appendRow(dst, row []byte, wide *[]WideValue) ([]byte, error) {
 	at, comma := 0, byte('(')
 	for i := range b.row {
 		c := &b.row[i]
-		null, next, err := c.field.ReadNull(row, at)
-		switch {
-		case err != nil:
-		case c.generated && !null: // the server makes the value itself
-			next, err = c.field.SkipValue(row, next)
-		case c.generated:
-		case null && !c.nullable:
-			t := &b.table.Columns[b.table.Column(c.name)]
-			err = fmt.Errorf("the value is NULL and the column is NOT NULL here; mend: ALTER TABLE %s MODIFY COLUMN %s %s NULL", qualified(b.table), c.quoted, nativeName(t))
-		case null:
-			dst, comma = append(append(dst, comma), "NULL"...), ','
-		case c.invalid && next < len(row) && row[next] == 0:
-			dst, comma = append(append(append(dst, comma, '\''), c.zero...), '\''), ','
-			next++
-		case wide != nil && c.isWide(row, next):
-			var value []byte
-			if value, next, err = c.readString(row, next); err == nil {
-				dst, comma = append(dst, comma, '?'), ','
-				*wide = append(*wide, WideValue{c.quoted, value})
-			}
-		default:
-			dst, next, err = c.appendLiteral(append(dst, comma), row, next)
-			comma = ','
+		if !c.generated {
+			dst, comma = append(dst, comma), ','
 		}
-		if err != nil {
-			return dst, fmt.Errorf("column %s: %w", c.quoted, err)
+		var err error
+		if dst, at, err = c.appendValue(dst, row, at, wide); err != nil {
+			return dst, b.unwritable(c, err)
 		}
-		at = next
 	}
 	if at != len(row) {
 		return dst, errTrailing
 	}
 	return append(dst, ')'), nil
+}
+
+// unwritable says which column can't take its value.
+func (b *Binder) unwritable(c *column, err error) error {
+	if errors.Is(err, errNull) {
+		t := &b.table.Columns[b.table.Column(c.name)]
+		err = fmt.Errorf("%w; mend: ALTER TABLE %s MODIFY COLUMN %s %s NULL", err, qualified(b.table), c.quoted, nativeName(t))
+	}
+	return fmt.Errorf("column %s: %w", c.quoted, err)
 }
 
 var errTrailing = errors.New("bytes are left after the last column")

@@ -196,6 +196,37 @@ func nativeName(t *schemas.Column) string {
 	return t.Type.String()
 }
 
+var errNull = errors.New("the value is NULL and the column is NOT NULL here")
+
+// appendValue appends the value of the field that is at that position of row, and returns the position
+// after it. What the server generates itself is passed over. A large value goes to wide, unless that is nil,
+// with a placeholder in its place.
+func (c *column) appendValue(dst, row []byte, at int, wide *[]WideValue) ([]byte, int, error) {
+	null, next, err := c.field.ReadNull(row, at)
+	switch {
+	case err != nil:
+	case c.generated && !null:
+		next, err = c.field.SkipValue(row, next)
+	case c.generated:
+	case null && !c.nullable:
+		err = errNull
+	case null:
+		dst = append(dst, "NULL"...)
+	case c.invalid && next < len(row) && row[next] == 0:
+		dst = append(append(append(dst, '\''), c.zero...), '\'')
+		next++
+	case wide != nil && c.isWide(row, next):
+		var value []byte
+		if value, next, err = c.readString(row, next); err == nil {
+			dst = append(dst, '?')
+			*wide = append(*wide, WideValue{c.quoted, value})
+		}
+	default:
+		return c.appendLiteral(dst, row, next)
+	}
+	return dst, next, err
+}
+
 // appendLiteral appends the value at position at of b as an SQL literal, and
 // returns the position after it.
 func (c *column) appendLiteral(dst, b []byte, at int) ([]byte, int, error) {
