@@ -78,6 +78,7 @@ func draw(pick chooser, broken rule) setting {
 		s.regions, s.first = 2, true
 	} else if pick.intn(2) == 0 {
 		s.keys, s.values, s.unique = 2+pick.intn(2), 1+pick.intn(4), 1+pick.intn(3)
+		s.regions, s.first = 2, true // as package apply does it
 	}
 	if pick.intn(8) == 0 {
 		s.writes *= 3 // so that much is forgotten meanwhile
