@@ -126,6 +126,10 @@ func (s *session) advance() {
 func (s *session) settledNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.versions == nil {
+		s.settled = s.done
+		return
+	}
 	if s.done.offsets == nil || (s.round != nil || s.versions.parted != nil) && !s.versions.settled(&s.done) {
 		return
 	}

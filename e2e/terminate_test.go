@@ -73,3 +73,31 @@ func TestTerminateInBacklog(t *testing.T) {
 	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.notes", backlog) })
 	stop(append(capture, apply))
 }
+
+// TestTerminateUnresolved: where conflicts aren't looked for, apply ends as it is asked to, and goes on.
+func TestTerminateUnresolved(t *testing.T) {
+	t.Parallel()
+	p := newSmall(t, mysqlPair, "unresolved")
+	p.writeTask("tables: {include: ['shop.*']}", "conflicts: {policy: none}")
+	processes := p.start("run")
+	for id := range 3 {
+		mustExec(t, p.east.mysql.DB(), fmt.Sprintf("INSERT INTO shop.t VALUES (%d, 'x')", id))
+		eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.t", id+1) })
+		processes[1].Term()
+		processes[1].Start()
+		processes[1].WaitStreaming()
+	}
+	const many = 2500 // more than a batch
+	mustExec(t, p.east.mysql.DB(), "INSERT INTO shop.t (id) VALUES (1000)"+manyIDs(1001, many-1))
+	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.t", 3+many) })
+	stop(processes)
+}
+
+// manyIDs are more rows of an INSERT.
+func manyIDs(from, n int) string {
+	var b strings.Builder
+	for id := range n {
+		fmt.Fprintf(&b, ", (%d)", from+id)
+	}
+	return b.String()
+}
