@@ -319,9 +319,7 @@ func (cp *copier) readPart(ctx context.Context, r *snapshot.Reader, t *copyTable
 			p.high, err = parseHigh(cp.engine, chunk.High)
 		}
 		if err == nil {
-			for _, images := range chunk.Images {
-				p.wide = p.wide || len(images) >= wideBytes
-			}
+			p.wide = chunk.Wide()
 			return nil
 		}
 		select {

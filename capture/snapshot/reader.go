@@ -57,6 +57,14 @@ type Chunk struct {
 	High string
 }
 
+// wideBytes is from how many bytes on a row, or a run of them, is wide.
+const wideBytes = 4 << 20
+
+// Wide reports whether the chunk has a row so wide that memory has no room for many.
+func (c *Chunk) Wide() bool {
+	return slices.ContainsFunc(c.Images, func(images []byte) bool { return len(images) >= wideBytes })
+}
+
 // Limits bound a chunk: one ends with the row that reaches either.
 type Limits struct {
 	Rows  int
@@ -119,8 +127,8 @@ func (r *Reader) Read(ctx context.Context, t *Table, seen string, of Range, limi
 	if err != nil {
 		return nil, err
 	}
-	if full {
-		r.drop() // the rest of what was asked for isn't wanted
+	if full || c.Wide() {
+		r.drop() // the rest of what was asked for isn't wanted, or the driver would keep the room of a wide row
 	} else if _, err := r.conn.ExecContext(ctx, "COMMIT"); err != nil {
 		return nil, err
 	}
