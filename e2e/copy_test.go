@@ -135,7 +135,7 @@ func testInitialCopyContested(t *testing.T, e engines) {
 	p := newPairOf(t, e, "contested", nil)
 	seed := rand.Uint64N(1e6)
 	c := &clash{t: t, r: rand.New(rand.NewPCG(seed, 1)), captures: map[*side]*Process{}, applies: map[*side]*Process{}, done: map[string]int{}}
-	from, existing, rows := p.east.region, []string{"keep", "overwrite"}[c.r.IntN(2)], scaled(200, 4000)
+	from, existing, rows := p.east.region, []string{"keep", "overwrite", "stop"}[c.r.IntN(3)], scaled(200, 4000)
 	if c.r.IntN(2) == 0 {
 		from, existing = "both", "keep"
 	}

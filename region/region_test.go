@@ -23,13 +23,15 @@ var bed *testbed.Bed
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m, &bed)) }
 
 // The shortest proof of the whole path: two regions in one process over the
-// embedded Kafka, both written to, end equal, and nothing echoes.
+// embedded Kafka, one with rows that are copied, both written to, end equal, and nothing echoes.
 func TestTwoRegionsStayEqual(t *testing.T) {
 	east, west := servers(t)
 	for _, m := range []*testbed.MySQL{east, west} {
 		exec(t, m.DB(), "CREATE DATABASE shop", "CREATE TABLE shop.orders (id bigint unsigned primary key, v varchar(100), at datetime(6), d decimal(12,2))")
 	}
-	spec, err := tasks.Parse("shop.yaml", []byte("task: shop\nregions: [east, west]\ntables: {include: ['shop.*']}\n"))
+	const existing = 1000
+	exec(t, east.DB(), fmt.Sprintf("INSERT INTO shop.orders WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT 10000 + i, CONCAT('was there ', i), NOW(6), i FROM n", existing))
+	spec, err := tasks.Parse("shop.yaml", []byte("task: shop\nregions: [east, west]\ntables: {include: ['shop.*']}\ninitial_copy: {from: east, batch_rows: 70}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +45,12 @@ func TestTwoRegionsStayEqual(t *testing.T) {
 	run(t, a)
 	run(t, b)
 	eventually(t, time.Minute, func() error { return errors.Join(a.Ready(), b.Ready()) })
+	eventually(t, time.Minute, func() error {
+		if c := a.Status().Capture.Copy; c == nil || c.State != "done" || c.RowsDone != existing {
+			return fmt.Errorf("the copy isn't done: %+v", c)
+		}
+		return equal(east.DB(), west.DB(), "shop.orders")
+	})
 
 	for i := range 100 {
 		exec(t, east.DB(), fmt.Sprintf("INSERT INTO shop.orders VALUES (%d, 'e%d', NOW(6), %d.25)", i, i, i))
@@ -55,8 +63,8 @@ func TestTwoRegionsStayEqual(t *testing.T) {
 	eventually(t, time.Minute, func() error { return equal(east.DB(), west.DB(), "shop.orders") })
 
 	// 100 inserts, 50 updates, 10 deletes, and 11 new keys, each a delete and
-	// an insert: what east made. West must have applied that, and east none of it.
-	const eastMade, westMade = 100 + 50 + 10 + 2*11, 100
+	// an insert: what east made, besides the rows that were there. West must have applied that, and east none of it.
+	const eastMade, westMade = existing + 100 + 50 + 10 + 2*11, 100
 	eventually(t, time.Minute, func() error {
 		if got := b.Status().Apply[0].Rows; got != eastMade {
 			return fmt.Errorf("west applied %d changes, east made %d", got, eastMade)
