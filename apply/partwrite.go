@@ -52,12 +52,9 @@ func (w *writer) patch(ctx context.Context, t *boundTable, p *statement.Patch) e
 		return t.failure(err)
 	}
 	w.text = text
-	args := make([]any, len(values))
-	for i, v := range values {
-		if int64(len(v.Value)) > w.maxPacket {
-			return t.failure(&tooWideError{v.Column, len(v.Value), w.maxPacket})
-		}
-		args[i] = v.Value
+	args, err := w.arguments(values)
+	if err != nil {
+		return t.failure(err)
 	}
 	if _, err := w.conn.ExecContext(ctx, string(text), args...); err != nil {
 		if len(p.Added) > 0 && isOutOfRange(err) {

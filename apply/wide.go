@@ -46,6 +46,18 @@ func (w *writer) store(ctx context.Context, t *boundTable, images [][]byte, how 
 	return w.chunks(ctx, t, usual, func(dst []byte, rows [][]byte) ([]byte, error) { return how.rows(t.binder, dst, rows) })
 }
 
+// arguments are values that go by placeholders.
+func (w *writer) arguments(values []statement.WideValue) ([]any, error) {
+	args := make([]any, len(values))
+	for i, v := range values {
+		if int64(len(v.Value)) > w.maxPacket {
+			return nil, &tooWideError{v.Column, len(v.Value), w.maxPacket}
+		}
+		args[i] = v.Value
+	}
+	return args, nil
+}
+
 // wide writes one row. The driver sends each large value in packets of its own
 // and has only that one in memory twice.
 func (w *writer) wide(ctx context.Context, t *boundTable, image []byte, how verb) error {
@@ -54,12 +66,9 @@ func (w *writer) wide(ctx context.Context, t *boundTable, image []byte, how verb
 		return t.failure(err)
 	}
 	w.text = text
-	args := make([]any, len(values))
-	for i, v := range values {
-		if int64(len(v.Value)) > w.maxPacket {
-			return t.failure(&tooWideError{v.Column, len(v.Value), w.maxPacket})
-		}
-		args[i] = v.Value
+	args, err := w.arguments(values)
+	if err != nil {
+		return t.failure(err)
 	}
 	if len(image) >= freeBytes {
 		debug.FreeOSMemory() // the driver is about to make a copy of each value
