@@ -375,9 +375,9 @@ func (v *inbound) settledEcho(id converge.Key, n noted, s *change.Stamp) error {
 		w.Place = v.places.add(n.at, n.offset)
 		return v.rivals().Settled(id, w)
 	}
-	// A deletion of the region's own that yielded, though there was no row, isn't the last image that the tail has
-	// read: it would seem to have been overwritten, and be put back over what was settled.
-	if k, known := v.index.Of(id); known && k.Seq == 0 {
+	// Else the deletion of a row that yielded, whose version is older than its transaction, would seem to have been
+	// overwritten, and be put back over what was settled. What is newer comes by later.
+	if k, known := v.index.Of(id); known {
 		return v.index.Echo(id, k.Digest)
 	}
 	return nil

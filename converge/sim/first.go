@@ -214,7 +214,7 @@ func (w *world) echoed(r *region, at, i int) {
 		write := converge.Write{Version: change.Version{HLC: t.hlc, Origin: names[t.origin]}, Seq: t.seq, Digest: r.left(t.origin, t.seq), Place: place(r.id, at, i)}
 		w.must(w.rivals(r).Settled(indexed(key), write))
 	default:
-		if k, known := r.index.Of(indexed(key)); known && k.Seq == 0 && w.broken != noSettled {
+		if k, known := r.index.Of(indexed(key)); known && w.broken != noSettled {
 			w.must(r.index.Echo(indexed(key), k.Digest))
 		}
 	}
