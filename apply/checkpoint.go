@@ -21,6 +21,9 @@ type checkpoint struct {
 	had change.Seq
 	// local is the region's last transaction that all after it has seen.
 	local change.Seq
+	// own is the last of the region's own transactions that the tail had read when it was found
+	// settled, 0 if that isn't known.
+	own change.Seq
 	// hlc is that of the last transaction of the source that is done with.
 	hlc change.HLC
 	// epoch is that of the conflicts which are to be recorded before it is settled,
@@ -29,10 +32,11 @@ type checkpoint struct {
 }
 
 // metadata is the form of the spine's: seq and written. Where the target went back,
-// metadataHad follows.
+// metadataHad follows, and that and metadataOwn where own is known.
 const (
 	metadata    = "done %d written %d"
 	metadataHad = " had %d"
+	metadataOwn = " own %d"
 )
 
 // load reads the group's offsets. seq and written are 0 if the operator has
@@ -40,8 +44,13 @@ const (
 func load(ctx context.Context, saver *spine.Committer) (checkpoint, error) {
 	offsets, note, err := saver.Load(ctx)
 	at := checkpoint{offsets: offsets}
-	_, _ = fmt.Sscanf(note, metadata+metadataHad, &at.seq, &at.written, &at.had) // a hint, like the offsets
+	at.read(note)
 	return at, err
+}
+
+// read reads what note gives.
+func (c *checkpoint) read(note string) {
+	_, _ = fmt.Sscanf(note, metadata+metadataHad+metadataOwn, &c.seq, &c.written, &c.had, &c.own) // a hint, like the offsets
 }
 
 func save(ctx context.Context, saver *spine.Committer, now checkpoint) error {
@@ -49,8 +58,15 @@ func save(ctx context.Context, saver *spine.Committer, now checkpoint) error {
 }
 
 func (c *checkpoint) note() string {
-	if c.had > c.written {
-		return fmt.Sprintf(metadata+metadataHad, c.seq, c.written, c.had)
+	had := c.had
+	if had <= c.written {
+		had = 0
+	}
+	switch {
+	case c.own > 0:
+		return fmt.Sprintf(metadata+metadataHad+metadataOwn, c.seq, c.written, had, c.own)
+	case had > 0:
+		return fmt.Sprintf(metadata+metadataHad, c.seq, c.written, had)
 	}
 	return fmt.Sprintf(metadata, c.seq, c.written)
 }

@@ -25,6 +25,10 @@ type inbound struct {
 	// session: what the tail reads of those needs nothing. Among several sources it is 0:
 	// what was settled of one tells nothing of what came over it from another.
 	from change.Seq
+	// fromOwn is the last of the region's own transactions that the tail had read then: what
+	// it reads behind the next one isn't settled, also if its marker has a number up to from, as a repair's may.
+	// It is 0 if that isn't known.
+	fromOwn change.Seq
 	// again is set while the tail reads what had been applied here before the target
 	// went back, which lies after until.
 	again bool
@@ -176,7 +180,12 @@ func (v *inbound) settled(c *checkpoint) bool {
 	if !v.alone() {
 		return c.hlc <= v.cleared
 	}
-	return v.tail >= c.written && v.index.Settled(converge.Pos(c.written)) && v.partsSettled(c) == nil
+	// While rows are being put back it isn't known yet whether they lie over newer local writes.
+	if v.restored != nil || v.tail < c.written || !v.index.Settled(converge.Pos(c.written)) || v.partsSettled(c) != nil {
+		return false
+	}
+	c.own = v.own.seq
+	return true
 }
 
 // clearing is an HLC up to which all is forgotten, and what is to be recorded before a

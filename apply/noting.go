@@ -103,6 +103,13 @@ func (v *inbound) awaitRead(ctx context.Context, s change.Stamp) error {
 	}
 }
 
+// readOwn returns the last of the region's own transactions that the tail has read.
+func (v *versions) readOwn() change.Seq {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.own.seq
+}
+
 // noted notes that all that was written up to seq has been told.
 func (v *inbound) noted(seq change.Seq) {
 	v.mu.Lock()

@@ -271,6 +271,10 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 		s.asm.Applied = saved.seq
 	}
 	s.known, s.keptUpTo = applied, min(kept.seq, applied)
+	own := saved.own
+	if s.astray {
+		own = kept.own
+	}
 	if err := s.goBack(ctx); err != nil {
 		return err
 	}
@@ -289,7 +293,7 @@ func (s *session) resume(ctx context.Context, applied change.Seq) error {
 			return err
 		}
 	} else {
-		s.versions.from, s.versions.tail, s.versions.again = settled, settled, s.had > 0
+		s.versions.from, s.versions.fromOwn, s.versions.tail, s.versions.again = settled, own, settled, s.had > 0
 		s.versions.told.upTo(settled)
 	}
 	s.st.unlearnt = false

@@ -134,6 +134,7 @@ func (s *session) settledNow() {
 		return
 	}
 	s.settled = s.done
+	s.settled.own = s.versions.readOwn()
 	s.versions.settledParts(&s.settled)
 }
 

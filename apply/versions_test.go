@@ -193,6 +193,51 @@ func TestSettledIsNotSuspect(t *testing.T) {
 	}
 }
 
+// A repair's marker may have a number that was settled, though it was written after that: over a local write that
+// it couldn't lock.
+func TestRepairAfterSettled(t *testing.T) {
+	k := newKnown(t)
+	k.from, k.fromOwn = 9, 1
+	k.localWrite(1, 20, 7)
+	k.wholly(1)
+	k.comeBy(9)
+	if k.due() != 0 {
+		t.Error("what was settled is to be put back")
+	}
+	k.localWrite(2, 30, 8)
+	k.wholly(2)
+	k.comeBy(9)
+	if topic, offset := k.newest(); k.due() != 1 || topic != "east.shop.a" || offset != 8 {
+		t.Errorf("%d rows are to be put back, from %s@%d", k.due(), topic, offset)
+	}
+}
+
+// Nothing is settled while rows are being put back.
+func TestNotSettledWhilePutBack(t *testing.T) {
+	k := newKnown(t)
+	k.apply(5, 10)
+	k.comeBy(5)
+	k.restored = map[converge.Key]restored{}
+	if k.settled(&checkpoint{written: 5}) {
+		t.Error("it is settled")
+	}
+	k.restored = nil
+	if c := (checkpoint{written: 5}); !k.settled(&c) {
+		t.Error("it isn't settled")
+	}
+}
+
+// What is saved of a checkpoint is what is read.
+func TestCheckpointNote(t *testing.T) {
+	for _, c := range []checkpoint{{seq: 7, written: 5}, {seq: 7, written: 5, had: 9}, {seq: 7, written: 5, own: 3}, {seq: 7, written: 5, had: 9, own: 3}} {
+		got := checkpoint{}
+		got.read(c.note())
+		if got.seq != c.seq || got.written != c.written || got.had != c.had || got.own != c.own {
+			t.Errorf("%q is read as %+v", c.note(), got)
+		}
+	}
+}
+
 // A row of which a deletion was published before a restart, though it wasn't there, may have been written since.
 func TestSettledOverYielded(t *testing.T) {
 	k := newKnown(t)

@@ -208,7 +208,7 @@ func (r *region) unnoted(t *txn) bool {
 func (w *world) echoed(r *region, at, i int) {
 	t := &r.binlog[at]
 	switch key := t.rows[i].key; {
-	case t.seq == 0 || t.seq > r.from: // 0 is that of a repair
+	case t.seq == 0 || t.seq > r.from.seq || r.ownBefore(at) > r.from.own && w.broken != noOwnMark: // 0 is that of a repair
 		w.must(r.index.Echo(indexed(key), w.echo(r, key, t)))
 	case w.policy != lastWriteWins && w.broken != noSettled:
 		write := converge.Write{Version: change.Version{HLC: t.hlc, Origin: names[t.origin]}, Seq: t.seq, Digest: r.left(t.origin, t.seq), Place: place(r.id, at, i)}

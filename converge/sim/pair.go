@@ -1,6 +1,9 @@
 package main
 
-import "duplex/converge"
+import (
+	"duplex/change"
+	"duplex/converge"
+)
 
 // In a pair what needs no remembering is told by numbers, as in package apply: all that the
 // other region wrote up to some transaction, if the tail has come by; and of the own transactions those that
@@ -11,7 +14,7 @@ import "duplex/converge"
 func (w *world) save(r *region) {
 	other := 1 - int(r.id)
 	s, from := &r.streams[other], &w.regions[other]
-	if s.job.stage != idle || w.read(r) < s.behind || !r.index.Settled(converge.Pos(s.behind)) {
+	if s.job.stage != idle || r.repair.stage != idle && w.broken != noOwnMark || w.read(r) < s.behind || !r.index.Settled(converge.Pos(s.behind)) {
 		return
 	}
 	now := settled{next: s.next}
@@ -20,7 +23,18 @@ func (w *world) save(r *region) {
 			now.seq, now.local = t.stamp.Seq, t.stamp.Seen.Of(r.name)
 		}
 	}
+	now.own = r.ownBefore(w.read(r))
 	r.settled = now
+}
+
+// ownBefore returns the number of the region's last own transaction before a place in its binlog.
+func (r *region) ownBefore(at int) (last change.Seq) {
+	for _, t := range r.binlog[:at] {
+		if !t.marked {
+			last = t.stamp.Seq
+		}
+	}
+	return last
 }
 
 // crashPair lets apply of a pair lose all that it has in memory.
@@ -28,7 +42,7 @@ func (w *world) crashPair(r *region) {
 	other := 1 - int(r.id)
 	w.empty(r, 0)
 	w.restart(r, other)
-	r.from = r.settled.seq
+	r.from = r.settled
 	s, from := &r.streams[other], &w.regions[other]
 	w.reborn += count(r.settled.next > 0)
 	w.logf("%s crashed, and reads again what followed transaction %d, and its own after %d", r.name, r.settled.seq, r.settled.local)

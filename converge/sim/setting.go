@@ -56,6 +56,7 @@ const (
 	noPublishing      // a row that yields its unique value is deleted, and nobody told
 	noLosers          // a change that was left out for its rank isn't noted
 	noSettled         // what was settled before a crash isn't told
+	noOwnMark         // what is settled is told by the other region's numbers alone, also while rows are put back
 	noRank            // of two regions' writes the greater version stays whatever its rank
 )
 

@@ -74,7 +74,7 @@ type region struct {
 	streams  [maxRegions]stream
 	saved    change.HLC // index.Forgotten, as it was at some time
 	settled  settled    // as it was at some time, of a pair
-	from     change.Seq // settled.seq as it was at the last crash
+	from     settled    // as it was at the last crash
 	reborn   int        // how much of its own topics is to be read again after a crash before it forgets
 	repair   job
 }
@@ -85,6 +85,7 @@ type region struct {
 type settled struct {
 	next       int
 	seq, local change.Seq
+	own        change.Seq // the last own transaction that the tail had read then
 }
 
 // stream applies the transactions of another region.
