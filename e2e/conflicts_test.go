@@ -152,6 +152,7 @@ type clash struct {
 	fence             int64
 	since             map[change.Region]change.Seq // of the last fence
 	done              map[string]int               // what disturb did
+	large             bool                         // its transactions are larger than batches: images may be missing
 }
 
 func newClash(t *testing.T, p *pair, e engines) *clash {

@@ -22,6 +22,7 @@ func testOutageBeyondMemory(t *testing.T, e engines) {
 	}
 	crowd := &table{name: "crowd", keys: []string{"id"}, columns: signed(), create: signature + "id INT NOT NULL PRIMARY KEY"}
 	c := newClashOf(t, p, []*table{crowd})
+	c.large = true
 	rows := scaled(14_000, 200_000)
 	c.applies[p.west].Kill()
 	write := func(s *side, op, from, to int) {
