@@ -102,7 +102,6 @@ type worldEdit struct {
 
 type worldTxn struct {
 	marked bool
-	upTo   int // of the source, if marked
 	stamp  change.Stamp
 	edits  []*worldEdit
 }
