@@ -37,6 +37,7 @@ func (r *repair) leaveGone(ctx context.Context, client *kgo.Client, wanted map[s
 				continue
 			}
 			lost++
+			row.gone = true
 			v.index.Cleared(row.key)
 			delete(offsets, offset)
 		}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"duplex/converge"
 	"duplex/spine"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -41,7 +42,8 @@ func TestImagesThatAreGone(t *testing.T) {
 		t.Fatal("the row isn't to be put back")
 	}
 	at := spine.Partition{Topic: "east.shop.a"}
-	wanted := map[spine.Partition]map[int64]*repairRow{at: {7: {key: id}, 8: {}}, {Topic: "east.shop.gone"}: {1: {}}}
+	lost, left := &repairRow{key: id}, &repairRow{}
+	wanted := map[spine.Partition]map[int64]*repairRow{at: {7: lost, 8: left}, {Topic: "east.shop.gone"}: {1: {}}}
 	r := &repair{s: &session{versions: k.inbound, st: &Stream{cfg: Config{Log: slog.New(slog.DiscardHandler)}}}}
 	if err := r.leaveGone(t.Context(), client, wanted); err != nil {
 		t.Fatal(err)
@@ -51,5 +53,10 @@ func TestImagesThatAreGone(t *testing.T) {
 	}
 	if k.due() != 0 {
 		t.Error("the row is still to be put back")
+	}
+	// A row made of parts that lacks one is given up, too, and no other.
+	m := &partsMend{images: map[converge.Place]*repairRow{1: lost, 2: left}}
+	if !m.lacks(converge.Right{Whole: true, Exist: 1}) || !m.lacks(converge.Right{Parts: []converge.Part{{Place: 2}, {Place: 1}}}) || m.lacks(converge.Right{Whole: true, Exist: 2}) {
+		t.Error("what lacks an image isn't told from what doesn't")
 	}
 }

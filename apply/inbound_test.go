@@ -63,7 +63,7 @@ func TestOverwrittenWhilePutBack(t *testing.T) {
 	id, err := west.id(west.table, west.key)
 	west.must(err)
 	row, _ := west.index.Of(id)
-	fix := &repair{rows: []repairRow{{id, row, west.table, wanted(west)}}}
+	fix := &repair{rows: []repairRow{{key: id, known: row, table: west.table, row: wanted(west)}}}
 	if n := len(west.restore(fix)); n != 1 {
 		t.Fatalf("%d tables are to be put back", n)
 	}

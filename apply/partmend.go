@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"slices"
 
 	"duplex/apply/statement"
 	"duplex/change"
@@ -122,6 +123,10 @@ func (m *partsMend) write(ctx context.Context, w *writer, rights map[converge.Ke
 	var mended []converge.Key
 	for _, key := range m.keys {
 		right, row := rights[key], m.rows[key]
+		if m.lacks(right) {
+			mended = append(mended, key) // the log has told of it
+			continue
+		}
 		if !m.complete(right) || row == nil && (right.Whole || len(right.Parts) > 0) || row != nil && right.Whole && !right.Deleted && !row.present {
 			continue // it isn't locked: the next time
 		}
@@ -141,7 +146,7 @@ func (m *partsMend) lock(ctx context.Context, w *writer, rights map[converge.Key
 	exist := map[*partsRow]*repairRow{}
 	for key, right := range rights {
 		image := m.imageOf(right)
-		if image == nil {
+		if image == nil || m.lacks(right) {
 			continue
 		}
 		row := &partsRow{table: image.table, key: image.row.key}
@@ -206,6 +211,12 @@ func (m *partsMend) right(ctx context.Context, w *writer, row *partsRow, right c
 		}
 	}
 	return nil
+}
+
+// lacks reports whether the topics no longer have an image that a row is made of.
+func (m *partsMend) lacks(right converge.Right) bool {
+	gone := func(p converge.Place) bool { return m.images[p] != nil && m.images[p].gone }
+	return right.Whole && gone(right.Exist) || slices.ContainsFunc(right.Parts, func(p converge.Part) bool { return gone(p.Place) })
 }
 
 // complete reports whether all images are there that a row is made of.
@@ -276,7 +287,7 @@ func (m *partsMend) fetch(ctx context.Context, rights map[converge.Key]converge.
 		}
 	}
 	for place, image := range m.images {
-		if image.table == nil {
+		if image.table == nil && !image.gone {
 			delete(m.images, place)
 		}
 	}

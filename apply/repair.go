@@ -32,6 +32,7 @@ type repairRow struct {
 	known converge.Known
 	table *boundTable
 	row   row
+	gone  bool // the topics no longer have it
 }
 
 const (
