@@ -135,7 +135,7 @@ func TestToldAgain(t *testing.T) {
 func TestSettledTogether(t *testing.T) {
 	west, north := newTrio(t, 0)
 	seen := func(west, north change.Seq) change.Seen {
-		return change.Seen{}.With("west", west).With("north", north).With("east", 0)
+		return change.Seen{}.With("west", "", west).With("north", "", north).With("east", "", 0)
 	}
 	west.apply(5, 30)
 	west.passed([]change.Stamp{{Origin: "west", Seq: 5, HLC: 30}})

@@ -317,7 +317,7 @@ func (s *session) seenBefore(ctx context.Context) (change.Seq, error) {
 			return -1, err
 		}
 	}
-	return first.Seen.Of(s.st.cfg.Process.Region), nil
+	return first.Seen.In(s.st.cfg.Spec.Task).Of(s.st.cfg.Process.Region), nil
 }
 
 // awaitTail waits until the tail has read all that is in the binlog now, where what

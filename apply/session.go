@@ -195,7 +195,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 		return func() {}, supervise.Permanent(err)
 	}
 	source := s.st.cfg.Source
-	s.asm = &spine.Assembler{Source: source, Wanted: s.st.wanted(), Applied: applied.Seq, Newest: applied,
+	s.asm = &spine.Assembler{Source: source, Task: s.st.cfg.Spec.Task, Wanted: s.st.wanted(), Applied: applied.Seq, Newest: applied,
 		Accept: func(origin change.Region) bool { return origin == source }}
 	s.in = spine.NewConsumer(client, registry, s.asm)
 	s.in.Left, s.in.Queued, s.in.Pass = &s.st.echoes, &s.st.queued, s.st.passes

@@ -157,7 +157,7 @@ func (t *tail) run(ctx context.Context, start tailStart) error {
 	}
 	t.vague, t.rest, t.failed = t.vague[:0], nil, nil
 	t.binders.registry, t.binders.bound, t.binders.recent = registry, map[bindKey]*boundTable{}, nil
-	t.asm = &spine.Assembler{Source: t.v.region, Wanted: t.wanted(), Applied: spine.Unknown, Accept: t.accept, Passed: t.passed}
+	t.asm = &spine.Assembler{Source: t.v.region, Task: t.spec.Task, Wanted: t.wanted(), Applied: spine.Unknown, Accept: t.accept, Passed: t.passed}
 	t.in = spine.NewConsumer(client, registry, t.asm)
 	t.asm.Same = func(r spine.Record, end *spine.Ending) (bool, error) {
 		_, _, err := t.binders.decode(ctx, r, &t.decoded)

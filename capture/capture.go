@@ -126,7 +126,7 @@ func (c *Capture) Status() Status {
 		Rows: c.rows.Load(), Applied: c.applied.Load(), Transactions: c.transactions.Load(),
 		LagMillis: p.lag.Milliseconds(), QueueBytes: c.queueBytes.Load(), Copy: copied,
 	}
-	for _, e := range p.seen {
+	for _, e := range p.seen.Regions() {
 		if s.Seen == nil {
 			s.Seen = map[change.Region]int64{}
 		}

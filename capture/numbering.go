@@ -54,7 +54,7 @@ func follow(s *change.Stamper, r *kgo.Record) error {
 	}
 	s.HLC = max(s.HLC, end.Stamp.HLC)
 	for _, e := range end.Stamp.Seen {
-		s.Seen = s.Seen.With(e.Region, e.Seq)
+		s.Seen = s.Seen.With(e.Region, e.Task, e.Seq)
 	}
 	if end.Stamp.Origin == s.Region {
 		s.Seq = max(s.Seq, end.Stamp.Seq)

@@ -66,7 +66,7 @@ func TestNumbersGoOnWithoutASavedPosition(t *testing.T) {
 	}
 	// More than one look at the tail holds: the last of east's own is far back.
 	for seq := range change.Seq(1100) {
-		produce(from.Applied("west", 1+seq, from.HLC+1), "")
+		produce(from.Applied("west", "shop", 1+seq, from.HLC+1), "")
 	}
 	produce(change.Stamp{Origin: "east", HLC: from.HLC, Seen: from.Seen}, "token")
 

@@ -51,10 +51,7 @@ func (l *positionLog) decode(ctx context.Context, value []byte) (*schemas.Positi
 	if err != nil {
 		return nil, err
 	}
-	if err := schemas.CheckPositionSchema(schema); err != nil {
-		return nil, supervise.Permanent(fmt.Errorf("reading topic %s: %w", topics.Positions, err))
-	}
-	p, err := l.codec.Read(body)
+	p, err := l.codec.Read(schema, body)
 	if err != nil {
 		return nil, supervise.Permanent(fmt.Errorf("reading topic %s: %w", topics.Positions, err))
 	}

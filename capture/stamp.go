@@ -127,7 +127,7 @@ func (s *stamping) step(ctx context.Context, ev *binlog.Event) step {
 			break
 		}
 		s.txn.marked = true
-		s.transactions.stamp(s.txn, s.stamper.Applied(ev.Mark.Origin, ev.Mark.Seq, ev.Mark.HLC))
+		s.transactions.stamp(s.txn, s.stamper.Applied(ev.Mark.Origin, ev.Mark.Task, ev.Mark.Seq, ev.Mark.HLC))
 	case binlog.Canary:
 		s.txn.canary = ev.Mark.Token
 	case binlog.Yield:

@@ -43,9 +43,11 @@ type Seq int64
 // carry the same stamp.
 type Stamp struct {
 	Origin Region
-	Seq    Seq
-	HLC    HLC
-	// Seen is, for every other region, the highest seq of it that had been
+	// Task is the one whose apply wrote it, empty for the region's own transactions.
+	Task string
+	Seq  Seq
+	HLC  HLC
+	// Seen is, for every other region and task, the highest seq of it that had been
 	// applied here before this transaction committed.
 	Seen Seen
 }
@@ -73,25 +75,55 @@ func Concurrent(a, b Stamp) bool {
 // SeenSeq is one entry of Seen.
 type SeenSeq struct {
 	Region Region
-	Seq    Seq
+	// Task is the one whose transactions it is about: tasks are applied each at its own pace.
+	// It is empty where that isn't known, or no longer needed.
+	Task string
+	Seq  Seq
 }
 
-// Seen is a version vector: one entry for each other region, sorted by region.
-// It is never changed in place, so stamps may share it.
+// Seen is a version vector: an entry for each other region and each task that has applied
+// something of it here, sorted by both. It is never changed in place, so stamps may share it.
 type Seen []SeenSeq
 
-// Of returns the highest seq of region r that had been seen, 0 for none.
-func (s Seen) Of(r Region) Seq {
-	if i, ok := s.find(r); ok {
-		return s[i].Seq
+// Of returns the highest seq of region r that had been seen, by whatever task; 0 for none.
+func (s Seen) Of(r Region) (seq Seq) {
+	for i, _ := s.find(r, ""); i < len(s) && s[i].Region == r; i++ {
+		seq = max(seq, s[i].Seq)
 	}
-	return 0
+	return seq
 }
 
-// With returns s with the entry of r raised to seq. It returns s itself if
+// In returns what of s is about one task's transactions, without naming it.
+func (s Seen) In(task string) (of Seen) {
+	for _, e := range s {
+		if e.Task == task || e.Task == "" {
+			of = of.raise(e)
+		}
+	}
+	return of
+}
+
+// raise adds an entry to those of single regions, of which none is greater. It changes s.
+func (s Seen) raise(e SeenSeq) Seen {
+	if n := len(s); n > 0 && s[n-1].Region == e.Region {
+		s[n-1].Seq = max(s[n-1].Seq, e.Seq)
+		return s
+	}
+	return append(s, SeenSeq{Region: e.Region, Seq: e.Seq})
+}
+
+// Regions returns the highest seq of each region, by whatever task.
+func (s Seen) Regions() (of Seen) {
+	for _, e := range s {
+		of = of.raise(e)
+	}
+	return of
+}
+
+// With returns s with the entry of r and a task raised to seq. It returns s itself if
 // that changes nothing.
-func (s Seen) With(r Region, seq Seq) Seen {
-	i, ok := s.find(r)
+func (s Seen) With(r Region, task string, seq Seq) Seen {
+	i, ok := s.find(r, task)
 	switch {
 	case ok && s[i].Seq >= seq:
 		return s
@@ -100,10 +132,24 @@ func (s Seen) With(r Region, seq Seq) Seen {
 		s[i].Seq = seq
 		return s
 	default:
-		return slices.Insert(slices.Clone(s), i, SeenSeq{r, seq})
+		return slices.Insert(slices.Clone(s), i, SeenSeq{r, task, seq})
 	}
 }
 
-func (s Seen) find(r Region) (int, bool) {
-	return slices.BinarySearchFunc(s, r, func(e SeenSeq, r Region) int { return strings.Compare(string(e.Region), string(r)) })
+func (s Seen) find(r Region, task string) (int, bool) {
+	return slices.BinarySearchFunc(s, SeenSeq{Region: r, Task: task}, compareSeen)
+}
+
+func compareSeen(a, b SeenSeq) int {
+	return cmp.Or(strings.Compare(string(a.Region), string(b.Region)), strings.Compare(a.Task, b.Task))
+}
+
+// Sorted reports whether s is sorted, as it must be, and has each entry once.
+func (s Seen) Sorted() bool {
+	for i := 1; i < len(s); i++ {
+		if compareSeen(s[i-1], s[i]) >= 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -38,40 +38,46 @@ func TestVersionsAreTotallyOrdered(t *testing.T) {
 func TestSeenWith(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s Seen
-		model := map[Region]Seq{}
+		type entry struct {
+			Region
+			task string
+		}
+		model := map[entry]Seq{}
+		greatest := func(r Region, task string) (seq Seq) {
+			for e, n := range model {
+				if e.Region == r && (task == "" || e.task == "" || e.task == task) {
+					seq = max(seq, n)
+				}
+			}
+			return seq
+		}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			r := rapid.SampledFrom([]Region{"a", "b", "c", "d", "e"}).Draw(t, "region")
 			seq := Seq(rapid.Int64Range(1, 9).Draw(t, "seq"))
+			task := rapid.SampledFrom([]string{"", "crm", "shop"}).Draw(t, "task")
 			before := slices.Clone(s)
-			next := s.With(r, seq)
+			next := s.With(r, task, seq)
 			if !slices.Equal(s, before) {
 				t.Fatalf("With(%s, %d) changed %v to %v", r, seq, before, s)
 			}
-			if model[r] >= seq && len(s) > 0 && &next[0] != &s[0] {
+			if model[entry{r, task}] >= seq && len(s) > 0 && &next[0] != &s[0] {
 				t.Fatal("With made a new vector to say the same")
 			}
-			model[r] = max(model[r], seq)
+			model[entry{r, task}] = max(model[entry{r, task}], seq)
 			s = next
 			for _, r := range []Region{"a", "b", "c", "d", "e", "f"} {
-				if s.Of(r) != model[r] {
-					t.Fatalf("%v has %d of %s, want %d", s, s.Of(r), r, model[r])
+				if s.Of(r) != greatest(r, "") || s.Regions().Of(r) != greatest(r, "") {
+					t.Fatalf("%v has %d of %s, want %d", s, s.Of(r), r, greatest(r, ""))
+				}
+				if got := s.In("shop"); got.Of(r) != greatest(r, "shop") || !got.Sorted() {
+					t.Fatalf("%v has in task shop %v, not %d of %s", s, got, greatest(r, "shop"), r)
 				}
 			}
-			if !slices.IsSortedFunc(s, func(x, y SeenSeq) int { return compareRegions(x.Region, y.Region) }) || len(s) != len(model) {
+			if !s.Sorted() || len(s) != len(model) {
 				t.Fatalf("%v is not sorted, or not of %d entries", s, len(model))
 			}
 		}
 	})
-}
-
-func compareRegions(a, b Region) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // Concurrent agrees with what happened: in random histories of two regions,
@@ -96,7 +102,7 @@ func TestConcurrentIsTrue(t *testing.T) {
 			applied := int(here.seen.Of(other[name]))
 			if rapid.Bool().Draw(t, "apply") && applied < len(there.made) {
 				next := there.made[applied] // in order
-				here.seen = here.seen.With(other[name], next.stamp.Seq)
+				here.seen = here.seen.With(other[name], "", next.stamp.Seq)
 				here.knows[Stamped{other[name], next.stamp.Seq}] = true
 				for k := range next.knows {
 					here.knows[k] = true

@@ -19,12 +19,12 @@ func (s *Stamper) Local(commit time.Time) Stamp {
 	return Stamp{Origin: s.Region, Seq: s.Seq, HLC: s.HLC, Seen: s.Seen}
 }
 
-// Applied stamps a transaction that apply wrote for another region, as its
+// Applied stamps a transaction that a task's apply wrote for another region, as its
 // marker says. All local transactions after it have seen it.
-func (s *Stamper) Applied(origin Region, seq Seq, hlc HLC) Stamp {
+func (s *Stamper) Applied(origin Region, task string, seq Seq, hlc HLC) Stamp {
 	s.HLC = max(s.HLC, hlc)
-	s.Seen = s.Seen.With(origin, seq)
-	return Stamp{Origin: origin, Seq: seq, HLC: hlc, Seen: s.Seen}
+	s.Seen = s.Seen.With(origin, task, seq)
+	return Stamp{Origin: origin, Task: task, Seq: seq, HLC: hlc, Seen: s.Seen}
 }
 
 // Pass brings s to where the stamper is that gave the stamp, if it gave no

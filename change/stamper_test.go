@@ -27,8 +27,8 @@ func TestLocalStampsGrow(t *testing.T) {
 				origin := Region(rapid.SampledFrom([]string{"west", "north"}).Draw(t, "origin"))
 				seq := Seq(rapid.Int64Range(1, 100).Draw(t, "seq"))
 				hlc := HLC(rapid.Int64Range(0, 1<<50).Draw(t, "hlc"))
-				got := s.Applied(origin, seq, hlc)
-				if got.Origin != origin || got.Seq != seq || got.HLC != hlc {
+				got := s.Applied(origin, "shop", seq, hlc)
+				if got.Origin != origin || got.Task != "shop" || got.Seq != seq || got.HLC != hlc {
 					t.Fatalf("applied(%s, %d, %d) gave %v", origin, seq, hlc, got)
 				}
 				follow(got)

@@ -24,7 +24,7 @@ func madeUpRivals(t *rapid.T) (of [2][]madeUp) {
 		s, there := stampers[here], 1-here
 		if seen := int(s.Seen.Of(names[there])); rapid.IntRange(0, 2).Draw(t, "what") == 0 && seen < len(of[there]) {
 			next := of[there][seen].write
-			s.Applied(next.Version.Origin, next.Seq, next.Version.HLC)
+			s.Applied(next.Version.Origin, "", next.Seq, next.Version.HLC)
 			continue
 		}
 		s.HLC += change.HLC(rapid.IntRange(0, 3).Draw(t, "ahead"))

@@ -55,7 +55,23 @@ type partsPlay struct {
 }
 
 func playParts(t *testing.T, e engines, rule string) {
-	p := newPairOf(t, e, "parts", nil)
+	play := newPartsPlay(t, newPairOf(t, e, "parts", nil), "tables: {include: ['shop.*']}", rule)
+	for _, s := range play.p.sides() {
+		apply := play.p.process(s, "apply")
+		play.applies[s] = apply
+		play.processes = append(play.processes, play.p.process(s, "capture"), apply)
+	}
+	play.begin()
+	play.rounds()
+	if strings.Contains(rule, "merge-columns") {
+		play.bothColumns()
+	}
+	play.replay()
+	stop(play.processes)
+}
+
+// newPartsPlay makes the tables and the task file.
+func newPartsPlay(t *testing.T, p *pair, lines ...string) *partsPlay {
 	for _, s := range p.sides() {
 		mustExec(t, s.mysql.DB(), "CREATE TABLE shop.stock (id INT PRIMARY KEY, quantity BIGINT UNSIGNED NOT NULL, name VARCHAR(40), weight DECIMAL(30,3) NOT NULL DEFAULT 0,"+
 			" note TEXT, changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), twice BIGINT AS (quantity * 2) VIRTUAL)",
@@ -64,13 +80,14 @@ func playParts(t *testing.T, e engines, rule string) {
 	seed := rand.Uint64N(1e6)
 	play := &partsPlay{t: t, p: p, r: rand.New(rand.NewPCG(seed, 3)), applies: map[*side]*Process{}}
 	rows := []int{1, 10, 100, 1000}[play.r.IntN(4)]
-	p.writeTask("tables: {include: ['shop.*']}", fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", 1+play.r.IntN(6), rows), rule)
+	p.writeTask(append(lines, fmt.Sprintf("apply: {threads: %d, batch_rows: %d}", 1+play.r.IntN(6), rows))...)
 	t.Logf("seed %d, batch_rows %d", seed, rows)
-	for _, s := range p.sides() {
-		apply := p.process(s, "apply")
-		play.applies[s] = apply
-		play.processes = append(play.processes, p.process(s, "capture"), apply)
-	}
+	return play
+}
+
+// begin starts the processes, and makes the rows that stay.
+func (play *partsPlay) begin() {
+	play.t.Helper()
 	for _, process := range play.processes {
 		process.Start()
 	}
@@ -78,19 +95,19 @@ func playParts(t *testing.T, e engines, rule string) {
 		process.WaitStreaming()
 	}
 	for i := range partsHot {
-		mustExec(t, p.east.mysql.DB(), fmt.Sprintf("INSERT INTO shop.stock (id, quantity, name) VALUES (%d, 1000000, 'as it was')", i))
+		mustExec(play.t, play.p.east.mysql.DB(), fmt.Sprintf("INSERT INTO shop.stock (id, quantity, name) VALUES (%d, 1000000, 'as it was')", i))
 		play.quantity[i] = 1_000_000
 	}
-	eventually(t, stallLimit, func() error { return hasRows(p.west, "shop.stock", partsHot) })
+	eventually(play.t, stallLimit, func() error { return hasRows(play.p.west, "shop.stock", partsHot) })
+}
+
+// rounds has all write, and then be equal, a few times.
+func (play *partsPlay) rounds() {
+	play.t.Helper()
 	for n := range scaled(2, 20) {
 		play.during(time.Duration(scaled(2, 20))*time.Second, uint64(n))
 		play.settle(int64(n + 1))
 	}
-	if strings.Contains(rule, "merge-columns") {
-		play.bothColumns()
-	}
-	play.replay()
-	stop(play.processes)
 }
 
 // during has all clients write for a while, and troubles.

@@ -133,7 +133,7 @@ func (all registers) winners() map[change.Region]int {
 
 func stampOf(origin change.Region, seq change.Seq, hlc change.HLC, seen change.Seq) change.Stamp {
 	other := map[change.Region]change.Region{"east": "west", "west": "east"}[origin]
-	return change.Stamp{Origin: origin, Seq: seq, HLC: hlc, Seen: change.Seen{}.With(other, seen)}
+	return change.Stamp{Origin: origin, Seq: seq, HLC: hlc, Seen: change.Seen{}.With(other, "", seen)}
 }
 
 // TestRegisters: what rows come to in made-up histories.
@@ -272,7 +272,7 @@ func madeUp(r *rand.Rand) map[change.Region][]*write {
 		s := stampers[here]
 		if seen := int(s.Seen.Of(there)); r.IntN(3) == 0 && seen < len(of[there]) {
 			next := of[there][seen].stamp
-			s.Applied(next.Origin, next.Seq, next.HLC)
+			s.Applied(next.Origin, "", next.Seq, next.HLC)
 			continue
 		}
 		s.HLC += change.HLC(r.IntN(3))

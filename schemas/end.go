@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"duplex/change"
 )
@@ -55,11 +56,19 @@ const EndSchema = `{"type":"record","name":"TransactionMetadataValue","namespace
 	`{"name":"seen","type":{"type":"array","items":` + seenSchema + `}},` +
 	`{"name":"partitions","type":{"type":"array","items":{"type":"record","name":"Partition","namespace":"duplex","fields":[` +
 	`{"name":"topic","type":"string"},{"name":"partition","type":"int"},{"name":"count","type":"long"}],"connect.version":1,"connect.name":"duplex.Partition"}}},` +
-	`{"name":"ts_us","type":"long"},{"name":"canary","type":["null","string"],"default":null}],` +
+	`{"name":"ts_us","type":"long"},{"name":"canary","type":["null","string"],"default":null}` + endOfTasks + `],` +
 	`"connect.version":1,"connect.name":"io.debezium.connector.common.TransactionMetadataValue"}`
 
 const seenSchema = `{"type":"record","name":"Seen","namespace":"duplex","fields":[` +
 	`{"name":"region","type":"string"},{"name":"seq","type":"long"}],"connect.version":1,"connect.name":"duplex.Seen"}`
+
+// endOfTasks and seenByTask are the fields that records have since there is more than one task. Those written
+// before end where they would begin.
+const (
+	endOfTasks = `,{"name":"task","type":["null","string"],"default":null}` + seenByTask
+	seenByTask = `,{"name":"seen_by_task","type":{"type":"array","items":{"type":"record","name":"SeenByTask","namespace":"duplex","fields":[` +
+		`{"name":"region","type":"string"},{"name":"task","type":"string"},{"name":"seq","type":"long"}],"connect.version":1,"connect.name":"duplex.SeenByTask"}},"default":[]}`
+)
 
 // AppendEndKey appends the Avro encoding of the key of an END record.
 func AppendEndKey(dst []byte, id string) []byte { return AppendString(dst, id) }
@@ -80,11 +89,7 @@ func AppendEnd(dst []byte, e *End) []byte {
 	dst = AppendString(dst, string(e.Stamp.Origin))
 	dst = AppendLong(dst, int64(e.Stamp.Seq))
 	dst = AppendLong(dst, int64(e.Stamp.HLC))
-	dst = appendBlock(dst, len(e.Stamp.Seen))
-	for _, s := range e.Stamp.Seen {
-		dst = AppendLong(AppendString(dst, string(s.Region)), int64(s.Seq))
-	}
-	dst = append(dst, 0)
+	dst = appendSeen(dst, e.Stamp.Seen)
 	dst = appendBlock(dst, len(e.Partitions))
 	for i := range e.Partitions {
 		p := &e.Partitions[i]
@@ -93,7 +98,35 @@ func AppendEnd(dst []byte, e *End) []byte {
 	}
 	dst = append(dst, 0)
 	dst = AppendLong(dst, e.CommitMicros)
-	return appendOptionalString(dst, e.Canary)
+	dst = appendOptionalString(dst, e.Canary)
+	dst = appendOptionalString(dst, e.Stamp.Task)
+	dst = appendBlock(dst, len(e.Stamp.Seen))
+	for _, s := range e.Stamp.Seen {
+		dst = AppendString(AppendString(dst, string(s.Region)), s.Task)
+		dst = AppendLong(dst, int64(s.Seq))
+	}
+	return append(dst, 0)
+}
+
+// appendSeen appends the greatest number of each region, whichever task's it is.
+func appendSeen(dst []byte, seen change.Seen) []byte {
+	regions := 0
+	for i := range seen {
+		if i == 0 || seen[i].Region != seen[i-1].Region {
+			regions++
+		}
+	}
+	dst = appendBlock(dst, regions)
+	for i, greatest := 0, change.Seq(0); i < len(seen); i++ {
+		if i == 0 || seen[i].Region != seen[i-1].Region {
+			greatest = seen[i].Seq
+		}
+		greatest = max(greatest, seen[i].Seq)
+		if i+1 == len(seen) || seen[i+1].Region != seen[i].Region {
+			dst = AppendLong(AppendString(dst, string(seen[i].Region)), int64(greatest))
+		}
+	}
+	return append(dst, 0)
 }
 
 // appendBlock begins an array, which a zero ends; an empty one is its end alone.
@@ -143,6 +176,9 @@ func (r *EndReader) Read(data []byte, e *End) error {
 	}
 	e.CommitMicros = c.long()
 	e.Canary = string(c.optionalBytes())
+	if c.at < len(data) || c.err != nil {
+		r.tasks(&c, &e.Stamp)
+	}
 	if c.err == nil && c.at != len(data) {
 		c.err = errTrailing
 	}
@@ -152,6 +188,18 @@ func (r *EndReader) Read(data []byte, e *End) error {
 	return e.check()
 }
 
+// tasks reads what records have since there is more than one task.
+func (r *EndReader) tasks(c *cursor, s *change.Stamp) {
+	if task := c.optionalBytes(); len(task) > 0 {
+		s.Task = r.name(task)
+	}
+	s.Seen = s.Seen[:0] // by region it tells less
+	for c.items() {
+		region, task := change.Region(r.name(c.bytes())), r.name(c.bytes())
+		s.Seen = append(s.Seen, change.SeenSeq{Region: region, Task: task, Seq: change.Seq(c.long())})
+	}
+}
+
 // check refuses what no capture writes, before somebody relies on it.
 func (e *End) check() error {
 	for i := range e.Partitions {
@@ -159,10 +207,8 @@ func (e *End) check() error {
 			return fmt.Errorf("reading END record: %d changes in partition %d of topic %s can't be", p.Count, p.Partition, p.Topic)
 		}
 	}
-	for i := 1; i < len(e.Stamp.Seen); i++ {
-		if e.Stamp.Seen[i-1].Region >= e.Stamp.Seen[i].Region {
-			return errors.New("reading END record: the regions of seen aren't in order")
-		}
+	if !e.Stamp.Seen.Sorted() {
+		return errors.New("reading END record: what it has seen isn't in order")
 	}
 	return nil
 }
@@ -183,8 +229,14 @@ func (r *EndReader) name(b []byte) string {
 	return s
 }
 
-// CheckEndSchema refuses a schema of END records other than EndSchema.
-func CheckEndSchema(text string) error { return sameSchema("END records", text, EndSchema) }
+// CheckEndSchema refuses a schema of END records other than EndSchema, or what that was
+// when there was no more than one task.
+func CheckEndSchema(text string) error {
+	if sameSchema("", text, strings.Replace(EndSchema, endOfTasks, "", 1)) == nil {
+		return nil
+	}
+	return sameSchema("END records", text, EndSchema)
+}
 
 // CheckEndKeySchema refuses a schema of their keys other than EndKeySchema.
 func CheckEndKeySchema(text string) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,8 +22,9 @@ func drawEnd(t *rapid.T) *End {
 	for i := range rapid.IntRange(0, 4).Draw(t, "collections") {
 		e.Collections = append(e.Collections, CollectionCount{fmt.Sprintf("shop.t%d", i), long.Draw(t, "count")})
 	}
-	for i := range rapid.IntRange(0, 3).Draw(t, "seen") {
-		e.Stamp.Seen = append(e.Stamp.Seen, change.SeenSeq{Region: change.Region(fmt.Sprintf("r%d", i)), Seq: change.Seq(long.Draw(t, "seq"))})
+	e.Stamp.Task = rapid.SampledFrom([]string{"", "shop"}).Draw(t, "task")
+	for i := range rapid.IntRange(0, 5).Draw(t, "seen") {
+		e.Stamp.Seen = e.Stamp.Seen.With(change.Region(fmt.Sprintf("r%d", i/2)), rapid.SampledFrom([]string{"", "crm", "shop"}).Draw(t, "of"), change.Seq(long.Draw(t, "seq")))
 	}
 	for i := range rapid.IntRange(0, 6).Draw(t, "partitions") {
 		e.Partitions = append(e.Partitions, PartitionCount{fmt.Sprintf("east.shop.t%d", i/2), int32(i), rapid.Int64Min(1).Draw(t, "count")})
@@ -31,19 +33,22 @@ func drawEnd(t *rapid.T) *End {
 }
 
 func nativeEnd(e *End) map[string]any {
-	collections, seen, partitions := []any{}, []any{}, []any{}
+	collections, seen, partitions, byTask := []any{}, []any{}, []any{}, []any{}
 	for _, c := range e.Collections {
 		collections = append(collections, map[string]any{"event.collection": map[string]any{"data_collection": c.Name, "event_count": c.Count}})
 	}
-	for _, s := range e.Stamp.Seen {
+	for _, s := range e.Stamp.Seen.Regions() {
 		seen = append(seen, map[string]any{"region": string(s.Region), "seq": int64(s.Seq)})
+	}
+	for _, s := range e.Stamp.Seen {
+		byTask = append(byTask, map[string]any{"region": string(s.Region), "task": s.Task, "seq": int64(s.Seq)})
 	}
 	for _, p := range e.Partitions {
 		partitions = append(partitions, map[string]any{"topic": p.Topic, "partition": p.Partition, "count": p.Count})
 	}
 	return map[string]any{"status": "END", "id": e.ID, "event_count": map[string]any{"long": e.Events}, "data_collections": map[string]any{"array": collections},
 		"ts_ms": e.Millis, "origin": string(e.Stamp.Origin), "seq": int64(e.Stamp.Seq), "hlc": int64(e.Stamp.HLC), "seen": seen, "partitions": partitions,
-		"ts_us": e.CommitMicros, "canary": optionalNative("string", e.Canary)}
+		"ts_us": e.CommitMicros, "canary": optionalNative("string", e.Canary), "task": optionalNative("string", e.Stamp.Task), "seen_by_task": byTask}
 }
 
 func TestEndAgainstGoavro(t *testing.T) {
@@ -68,12 +73,26 @@ func TestEndAgainstGoavro(t *testing.T) {
 		if fmt.Sprintf("%+v", *into) != fmt.Sprintf("%+v", *e) {
 			t.Fatalf("\n got %+v\nwant %+v", *into, *e)
 		}
+		before := len(got) - (len(tasksOf(e)))
 		for i := range got {
-			if err := ReadEnd(got[:i:i], &End{}); err == nil {
+			if err := ReadEnd(got[:i:i], &End{}); err == nil && i != before {
 				t.Fatalf("the first %d of %d bytes are taken for a whole record", i, len(got))
 			}
 		}
+		// Of when there was no more than one task.
+		if err := ReadEnd(got[:before:before], into); err != nil || !slices.Equal(into.Stamp.Seen, e.Stamp.Seen.Regions()) || into.Stamp.Task != "" {
+			t.Fatalf("without tasks it is read as %+v, %v", into.Stamp, err)
+		}
 	})
+}
+
+// tasksOf is what a record of e has since there is more than one task.
+func tasksOf(e *End) []byte {
+	whole := AppendEnd(nil, e)
+	none := *e
+	none.Stamp.Task, none.Stamp.Seen = "", nil
+	before := len(AppendEnd(nil, &none)) - 2 // a null and an empty array, and seen is another one
+	return whole[before-1+len(appendSeen(nil, e.Stamp.Seen)):]
 }
 
 func FuzzReadEnd(f *testing.F) {
@@ -142,28 +161,49 @@ func TestPosition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &Position{Engine: "mysql", Text: "uuid:1-5", Seq: 7, HLC: 1 << 61, Seen: change.Seen{{Region: "a", Seq: 1}, {Region: "b", Seq: 2}}, UpdatedMillis: 5, Version: "1"}
+	want := &Position{Engine: "mysql", Text: "uuid:1-5", Seq: 7, HLC: 1 << 61, Seen: change.Seen{{Region: "a", Seq: 1}, {Region: "b", Task: "crm", Seq: 2}, {Region: "b", Task: "shop", Seq: 3}}, UpdatedMillis: 5, Version: "1"}
 	data, err := codec.Append([]byte("head"), want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := codec.Read(data[4:])
+	got, err := codec.Read(PositionSchema, data[4:])
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if _, err := codec.Read(append(data[4:], 0)); err == nil {
+	if _, err := codec.Read(PositionSchema, append(data[4:], 0)); err == nil {
 		t.Error("a byte after the position is taken")
 	}
 	for i := range data[4:] {
-		if _, err := codec.Read(data[4 : 4+i]); err == nil {
+		if _, err := codec.Read(PositionSchema, data[4:4+i]); err == nil {
 			t.Errorf("the first %d bytes are taken for a position", i)
 		}
+	}
+	// Of when there was no more than one task.
+	before := strings.Replace(PositionSchema, seenByTask, "", 1)
+	old, err := goavro.NewCodec(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err = old.BinaryFromNative(nil, map[string]any{"engine": "mysql", "position": "uuid:1-5", "seq": int64(7), "hlc": int64(1 << 61),
+		"seen": []any{map[string]any{"region": "a", "seq": int64(1)}, map[string]any{"region": "b", "seq": int64(3)}}, "updated_ms": int64(5), "version": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Seen = change.Seen{{Region: "a", Seq: 1}, {Region: "b", Seq: 3}}
+	if got, err := codec.Read(before, data); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	if _, err := codec.Read(EndSchema, data); err == nil {
+		t.Error("a record of another schema is taken for a position")
 	}
 }
 
 func TestCheckSchema(t *testing.T) {
 	spaced := strings.ReplaceAll(EndSchema, ",", " ,\n")
 	if err := CheckEndSchema(spaced); err != nil {
+		t.Error(err)
+	}
+	if err := CheckEndSchema(strings.Replace(EndSchema, endOfTasks, "", 1)); err != nil {
 		t.Error(err)
 	}
 	if err := CheckEndSchema(strings.Replace(EndSchema, `"ts_us"`, `"ts_ns"`, 1)); err == nil {

@@ -2,6 +2,8 @@ package schemas
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/linkedin/goavro/v2"
 
@@ -12,7 +14,7 @@ import (
 const PositionSchema = `{"type":"record","name":"Position","namespace":"duplex","fields":[` +
 	`{"name":"engine","type":"string"},{"name":"position","type":"string"},{"name":"seq","type":"long"},{"name":"hlc","type":"long"},` +
 	`{"name":"seen","type":{"type":"array","items":` + seenSchema + `}},` +
-	`{"name":"updated_ms","type":"long"},{"name":"version","type":"string"}],"connect.version":1,"connect.name":"duplex.Position"}`
+	`{"name":"updated_ms","type":"long"},{"name":"version","type":"string"}` + seenByTask + `],"connect.version":1,"connect.name":"duplex.Position"}`
 
 // Position tells how far a capture has published its region's stream.
 type Position struct {
@@ -42,20 +44,18 @@ func NewPositionCodec() (*PositionCodec, error) {
 	return &PositionCodec{codec}, nil
 }
 
-// CheckPositionSchema refuses a schema other than PositionSchema.
-func CheckPositionSchema(text string) error {
-	return sameSchema("capture positions", text, PositionSchema)
-}
-
 // Append appends the Avro encoding of p.
 func (c *PositionCodec) Append(dst []byte, p *Position) ([]byte, error) {
-	seen := make([]any, len(p.Seen))
-	for i, s := range p.Seen {
-		seen[i] = map[string]any{"region": string(s.Region), "seq": int64(s.Seq)}
+	var seen, byTask []any
+	for _, s := range p.Seen.Regions() {
+		seen = append(seen, map[string]any{"region": string(s.Region), "seq": int64(s.Seq)})
+	}
+	for _, s := range p.Seen {
+		byTask = append(byTask, map[string]any{"region": string(s.Region), "task": s.Task, "seq": int64(s.Seq)})
 	}
 	dst, err := c.codec.BinaryFromNative(dst, map[string]any{
 		"engine": p.Engine, "position": p.Text, "seq": int64(p.Seq), "hlc": int64(p.HLC), "seen": seen,
-		"updated_ms": p.UpdatedMillis, "version": p.Version,
+		"updated_ms": p.UpdatedMillis, "version": p.Version, "seen_by_task": byTask,
 	})
 	if err != nil {
 		return dst, fmt.Errorf("writing position: %w", err)
@@ -67,8 +67,14 @@ func (c *PositionCodec) Append(dst []byte, p *Position) ([]byte, error) {
 // long. goavro allocates by the counts that it reads.
 const maxPositionBytes = 1 << 20
 
-// Read reads a record.
-func (c *PositionCodec) Read(data []byte) (*Position, error) {
+// Read reads a record of that schema, which must be PositionSchema, or what that was when there was no more
+// than one task.
+func (c *PositionCodec) Read(schema string, data []byte) (*Position, error) {
+	if sameSchema("", schema, strings.Replace(PositionSchema, seenByTask, "", 1)) == nil {
+		data = append(slices.Clip(data), 0) // an empty seen_by_task
+	} else if err := sameSchema("capture positions", schema, PositionSchema); err != nil {
+		return nil, err
+	}
 	if len(data) > maxPositionBytes {
 		return nil, fmt.Errorf("reading position: it has %d bytes, at most %d are read", len(data), maxPositionBytes)
 	}
@@ -84,9 +90,14 @@ func (c *PositionCodec) Read(data []byte) (*Position, error) {
 		Engine: m["engine"].(string), Text: m["position"].(string), Seq: change.Seq(m["seq"].(int64)), HLC: change.HLC(m["hlc"].(int64)),
 		UpdatedMillis: m["updated_ms"].(int64), Version: m["version"].(string),
 	}
-	for _, item := range m["seen"].([]any) {
+	entries := m["seen_by_task"].([]any)
+	if len(entries) == 0 {
+		entries = m["seen"].([]any)
+	}
+	for _, item := range entries {
 		s := item.(map[string]any)
-		p.Seen = p.Seen.With(change.Region(s["region"].(string)), change.Seq(s["seq"].(int64)))
+		task, _ := s["task"].(string)
+		p.Seen = p.Seen.With(change.Region(s["region"].(string)), task, change.Seq(s["seq"].(int64)))
 	}
 	return p, nil
 }

@@ -51,6 +51,9 @@ type Assembler struct {
 	// origin made are.
 	Wanted func(topic string) bool
 	Accept func(origin change.Region) bool
+	// Task, if it isn't empty, is the one for which is read: what others applied there is passed over
+	// without a word, and Seen is what had been seen of this one's.
+	Task string
 	// Applied is the last of the region's own transactions that is done with,
 	// Newest the stamp of the last that came out.
 	Applied change.Seq
@@ -133,6 +136,9 @@ func (a *Assembler) skip() error {
 		switch {
 		case a.Leave > 0:
 			a.Leave--
+		case a.ofOther(end):
+			a.dropEnd()
+			continue
 		case end.empty(), !a.Accept(end.Stamp.Origin):
 		case end.Stamp.Origin != a.Source, a.Applied == Unknown:
 			return nil
@@ -149,10 +155,20 @@ func (a *Assembler) skip() error {
 	return nil
 }
 
+// ofOther reports whether another task applied the transaction. One with changes of this task's
+// tables is taken like any other: they were the other's then.
+func (a *Assembler) ofOther(end *Ending) bool {
+	return a.Task != "" && end.Stamp.Task != "" && end.Stamp.Task != a.Task && a.Events(end) == 0
+}
+
 func (a *Assembler) popEnd() {
 	if a.Passed != nil {
 		a.Passed(&a.spine[a.head])
 	}
+	a.dropEnd()
+}
+
+func (a *Assembler) dropEnd() {
 	a.spineTaken = a.spine[a.head].offset + 1
 	a.spine[a.head] = Ending{}
 	a.head++

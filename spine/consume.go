@@ -273,6 +273,9 @@ func (c *Consumer) pushEnd(ctx context.Context, r *kgo.Record) error {
 		c.asm.spineBroken = Unreadable(r, err)
 		return nil
 	}
+	if c.asm.Task != "" {
+		end.Stamp.Seen = end.Stamp.Seen.In(c.asm.Task)
+	}
 	c.spineFetched = r.Offset + 1
 	c.asm.spine = append(c.asm.spine, end)
 	return nil

@@ -110,7 +110,7 @@ func (w *world) publish(r *region, _ int) {
 		t := &r.binlog[r.published]
 		r.published++
 		if t.marked {
-			t.stamp = r.stamper.Applied(names[t.origin], t.seq, t.hlc)
+			t.stamp = r.stamper.Applied(names[t.origin], "", t.seq, t.hlc)
 		} else {
 			for i := range t.n {
 				// What is based on it here must have a greater version.
