@@ -88,8 +88,18 @@ var (
 )
 
 // forgottenForm is the form of what is saved beside the tail's place: the HLC up to
-// which nothing need be known, and the region's last transaction before it.
-const forgottenForm = "forgotten %d local %d"
+// which nothing need be known, the region's last transaction before it, and up to where rows of tables with a
+// ranking are right.
+const forgottenForm = "forgotten %d local %d right %d"
+
+// readForgotten reads that; ok is false if it is none.
+func readForgotten(note string) (forgotten cleared, local change.Seq, ok bool) {
+	n, _ := fmt.Sscanf(note, forgottenForm, &forgotten.least, &local, &forgotten.right)
+	if n == 2 { // of an older version
+		forgotten.right = forgotten.least
+	}
+	return forgotten, local, n >= 2
+}
 
 // looksForConflicts reports whether apply finds out which of two writes of a row stays.
 func (c *Config) looksForConflicts() bool {
@@ -155,7 +165,7 @@ func (a *arbiter) begin(ctx context.Context) (r *round, err error) {
 		return nil, err
 	}
 	r.ctx, r.end = context.WithCancelCause(context.WithoutCancel(ctx))
-	r.floor = forgotten
+	r.floor = forgotten.least
 	r.v = newVersions(a.cfg.Process.Region, forgotten, a.streams...)
 	for source := range r.v.sources {
 		r.unready[source] = true
@@ -171,30 +181,30 @@ func (a *arbiter) begin(ctx context.Context) (r *round, err error) {
 }
 
 // open takes the lease and loads what was saved.
-func (r *round) open(ctx context.Context) (forgotten change.HLC, local change.Seq, err error) {
+func (r *round) open(ctx context.Context) (forgotten cleared, local change.Seq, err error) {
 	p, next := r.a.cfg.Process, r.a.next
 	if r.server, err = inspect(ctx, r.target); err != nil {
-		return 0, 0, err
+		return forgotten, 0, err
 	}
 	if r.lease, err = (&progress{task: r.a.cfg.Spec.Task}).takeLease(ctx, r.target); err != nil {
-		return 0, 0, err
+		return forgotten, 0, err
 	}
 	if r.client, err = spine.Connect(p.Kafka); err != nil {
-		return 0, 0, err
+		return forgotten, 0, err
 	}
 	r.saver = &spine.Committer{Admin: kadm.NewClient(r.client), Source: p.Region, Spine: spine.Partition{Topic: topics.Spine(p.Region)},
 		Group: topics.TailGroup(r.a.cfg.Spec.Task, p.Region)}
 	var note string
 	if r.saved, note, err = r.saver.Load(ctx); err != nil {
-		return 0, 0, err
+		return forgotten, 0, err
 	}
-	_, unknown := fmt.Sscanf(note, forgottenForm, &forgotten, &local)
-	if next.blind || len(r.saved) > 0 && (unknown != nil || len(r.saver.Moved) > 0) {
+	forgotten, local, known := readForgotten(note)
+	if next.blind || len(r.saved) > 0 && (!known || len(r.saver.Moved) > 0) {
 		r.blind, r.saved = true, nil
-		return 0, 0, nil
+		return cleared{}, 0, nil
 	}
 	if next.least > 0 {
-		r.lowered, forgotten, local = true, min(forgotten, next.least), 0
+		r.lowered, forgotten, local = true, cleared{least: min(forgotten.least, next.least)}, 0
 	}
 	return forgotten, local, nil
 }
@@ -268,8 +278,8 @@ func (r *round) admit(ctx context.Context, s *session, settled change.Seq) error
 		if err != nil {
 			return err
 		}
-		if least > 0 && least-1 < r.v.least {
-			return r.anew(beginning{least: least - 1})
+		if again, lower := r.v.before(least); lower {
+			return r.anew(beginning{least: again})
 		}
 	}
 	s.versions.start(settled, s.known, s.had > 0)
@@ -332,11 +342,11 @@ func (r *round) saveTail(ctx context.Context) (bool, error) {
 	r.saving.Lock()
 	defer r.saving.Unlock()
 	forgotten := r.v.clear()
-	mark, ok := r.tail.before(func(m tailMark) bool { return m.hlc <= forgotten })
-	if !ok || forgotten < r.floor {
+	mark, ok := r.tail.before(func(m tailMark) bool { return m.hlc <= forgotten.least })
+	if !ok || forgotten.least < r.floor {
 		return false, nil
 	}
-	err := r.saver.Save(ctx, mark.offsets, fmt.Sprintf(forgottenForm, forgotten, max(mark.local, 0)))
+	err := r.saver.Save(ctx, mark.offsets, fmt.Sprintf(forgottenForm, forgotten.least, max(mark.local, 0), forgotten.right))
 	if reset := new(spine.ResetError); errors.As(err, &reset) {
 		r.end(err)
 		return false, err
@@ -346,7 +356,7 @@ func (r *round) saveTail(ctx context.Context) (bool, error) {
 		r.a.cfg.Log.Info("how far the own topics are read was not saved", "error", err)
 	}
 	if err == nil {
-		r.floor = forgotten
+		r.floor = forgotten.least
 	}
 	return err == nil, nil
 }

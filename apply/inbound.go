@@ -57,7 +57,8 @@ type ticket struct {
 // opaque is a batch, as if it had written a row.
 type opaque struct {
 	converge.Write
-	at converge.Pos
+	at  converge.Pos
+	saw change.Seen
 }
 
 // restored is an image that a repair puts back, and the one that it comes over.
@@ -156,7 +157,8 @@ func (v *inbound) reached(mark converge.Pos, seq change.Seq) {
 	defer v.mu.Unlock()
 	v.tail = max(v.tail, seq)
 	for _, in := range v.all {
-		for len(in.unread) > 0 && in.unread[0].last <= mark {
+		// Of a large transaction that isn't committed rows may have been told (addBulk).
+		for len(in.unread) > 0 && in.unread[0].last <= mark && in.unread[0].seq != in.clashes.streamed {
 			in.come(in.unread[0].seq)
 		}
 	}
@@ -178,7 +180,7 @@ func (v *inbound) settled(c *checkpoint) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !v.alone() {
-		return c.hlc <= v.cleared
+		return c.hlc <= v.cleared.least
 	}
 	// While rows are being put back it isn't known yet whether they lie over newer local writes.
 	if v.restored != nil || v.tail < c.written || !v.index.Settled(converge.Pos(c.written)) || v.partsSettled(c) != nil {
@@ -188,15 +190,19 @@ func (v *inbound) settled(c *checkpoint) bool {
 	return true
 }
 
-// clearing is an HLC up to which all is forgotten, and what is to be recorded before a
-// restart need not know it: an epoch of the conflicts of each source.
+// cleared is an HLC up to which nothing need be known after a restart, and the one up to which rows
+// of tables with a ranking are right (converge.Rivals.Right).
+type cleared struct{ least, right change.HLC }
+
+// clearing is what is cleared when what is to be recorded before has been: an epoch of the conflicts of
+// each source.
 type clearing struct {
-	hlc    change.HLC
+	cleared
 	epochs map[change.Region]int64
 }
 
 // clear returns up to where nothing need be known after a restart.
-func (v *versions) clear() change.HLC {
+func (v *versions) clear() cleared {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.index.Err() != nil {
@@ -207,8 +213,19 @@ func (v *versions) clear() change.HLC {
 			return v.cleared
 		}
 	}
-	v.cleared = max(v.cleared, v.clearing.hlc)
-	v.clearing = clearing{v.index.Forgotten(), map[change.Region]int64{}}
+	if c := v.clearing.cleared; c.least >= v.cleared.least && c.right >= v.cleared.right {
+		v.cleared = c
+	}
+	forgotten := v.index.Forgotten()
+	least, ok := forgotten, true
+	if v.ranked {
+		least, ok = v.horizon.Before(forgotten)
+	}
+	if !ok {
+		v.clearing = clearing{}
+		return v.cleared
+	}
+	v.clearing = clearing{cleared{least, forgotten}, map[change.Region]int64{}}
 	for _, in := range v.all {
 		v.clearing.epochs[in.source] = in.clashes.queue.mark()
 	}

@@ -12,7 +12,7 @@ import (
 // newTrio is a row of east, with what versions knows of west and of north.
 func newTrio(t *testing.T, forgotten change.HLC) (west, north *known) {
 	west = newKnown(t)
-	v := newVersions("east", forgotten, from("west"), from("north"))
+	v := newVersions("east", cleared{least: forgotten}, from("west"), from("north"))
 	west.inbound = v.sources["west"]
 	other := *west
 	other.inbound = v.sources["north"]
@@ -162,7 +162,7 @@ func TestSettledTogether(t *testing.T) {
 	west.read(change.Stamp{Origin: "east", Seq: 2, HLC: 52})
 	before := west.clear() // and one may have been on its way
 	sweep()
-	if sweep(); west.clear() > max(before, 42) {
+	if sweep(); west.clear().least > max(before.least, 42) {
 		t.Error("settled before a conflict with north is recorded")
 	}
 }

@@ -77,7 +77,7 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 	s.asm.Pass(end)
 	if s.versions != nil {
 		if l.end.Cascades {
-			s.versions.wroteOpaque(stamp.Seq, stamp.HLC)
+			s.versions.wroteOpaque(stamp)
 		}
 		b.stamps, s.stamps = s.stamps, nil
 		err := s.versions.wroteBulk(&l.rows, stamp, b.stamps)

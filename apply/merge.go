@@ -40,7 +40,9 @@ type made struct {
 	origin change.Region
 	seq    change.Seq
 	// seen is the target's last transaction that had been applied there.
-	seen  change.Seq
+	seen change.Seq
+	// saw is all that had been applied there, of any region.
+	saw   change.Seen
 	order int64 // of the change within its transaction
 	place converge.Place
 	// existing is set of a row of an initial copy.

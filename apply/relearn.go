@@ -15,7 +15,7 @@ import (
 
 // madeBy returns what the changes of a transaction have in common.
 func (s *session) madeBy(end *spine.Ending) made {
-	return made{hlc: end.Stamp.HLC, origin: end.Stamp.Origin, seq: end.Stamp.Seq, seen: end.Stamp.Seen.Of(s.st.cfg.Process.Region)}
+	return made{hlc: end.Stamp.HLC, origin: end.Stamp.Origin, seq: end.Stamp.Seq, seen: end.Stamp.Seen.Of(s.st.cfg.Process.Region), saw: end.Stamp.Seen}
 }
 
 // at completes m with the places of a record, in the topics and in its transaction.

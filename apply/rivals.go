@@ -42,6 +42,28 @@ func (t *boundTable) rankingOf() (*ranking, error) {
 	return ranking, nil
 }
 
+// anyRanked reports whether any table of a task has a ranking.
+func anyRanked(s *tasks.Spec) bool {
+	ranked := func(policy string) bool { return policy == tasks.RegionPriority || policy == tasks.NewestColumn }
+	found := ranked(s.Conflicts.Policy)
+	for _, rule := range s.Conflicts.Tables {
+		found = found || ranked(rule.Policy)
+	}
+	return found
+}
+
+// before returns what must have been forgotten at most, if that is less than was, where a stream applies anew what came
+// from an HLC on. With a ranking, what is applied anew is to meet all that it had met, which may be any older.
+func (v *versions) before(again change.HLC) (least change.HLC, less bool) {
+	switch {
+	case again == 0:
+		return 0, false
+	case v.ranked:
+		return 1, again <= max(v.least, v.rivals.Right)
+	}
+	return again - 1, again <= v.least
+}
+
 // of returns the rank of a write. That of a delete is the deleted row's.
 func (r *ranking) of(origin change.Region, before, after []byte) (int64, error) {
 	if r.column == nil {
@@ -66,9 +88,24 @@ func (m *made) write() converge.Write {
 	return converge.Write{Version: m.version(), Seq: m.seq, Place: m.place, Rank: m.rank}
 }
 
-// rivals are the index, for the rows of tables with a ranking.
-func (v *versions) rivals() converge.Rivals {
-	return converge.Rivals{Index: v.index, Digest: func(w converge.Write) converge.Digest { return v.digest(w.Version.Origin, w.Seq) }}
+// newRivals are the index, for the rows of tables with a ranking. Of regions the first is this one.
+func (v *versions) newRivals(regions []change.Region, right change.HLC) converge.Rivals {
+	return converge.Rivals{
+		Index: v.index, Regions: regions, Told: v.toldOf, Right: right,
+		Digest: func(w converge.Write) converge.Digest { return v.digest(w.Version.Origin, w.Seq) },
+	}
+}
+
+// toldOf returns a region's transaction up to which the index was told of all rows. What foreign keys wrote it is
+// told of when the tail comes by.
+func (v *versions) toldOf(region change.Region) change.Seq {
+	seq := v.frontier.Told(region)
+	if in := v.sources[region]; in != nil {
+		for batch := range in.opaque {
+			seq = min(seq, batch-1)
+		}
+	}
+	return seq
 }
 
 // unmet tells which local writes a change that comes in met without either having seen the other.
@@ -87,8 +124,7 @@ func (v *inbound) unmetLocal(s change.Stamp) func(remote converge.Write) bool {
 
 // outranked reports whether what came in doesn't stay.
 func (v *inbound) outranked(r *row) bool {
-	w := r.made.write()
-	return v.rivals().Stays(r.id, converge.There, w, v.unmet(r.made)).Version != w.Version
+	return !v.rivals.Stays(r.id, r.made.write(), r.made.saw)
 }
 
 // contend notes a change of the source's to a row of a table with a ranking. One that was left
@@ -99,24 +135,25 @@ func (v *inbound) contend(t *boundTable, id converge.Key, key []byte, m made, ba
 	if k, known := v.index.Of(id); known && k.Version == w.Version && k.Seq == w.Seq {
 		w.Digest = k.Digest // told before, by an earlier session, as part of another batch
 	}
-	return v.compete(t, id, key, w, at, v.unmet(m))
+	return v.compete(t, id, key, w, m.saw, at, v.unmet(m))
 }
 
-func (v *inbound) compete(t *boundTable, id converge.Key, key []byte, w converge.Write, at converge.Pos, unmet func(converge.Write) bool) error {
+func (v *inbound) compete(t *boundTable, id converge.Key, key []byte, w converge.Write, saw change.Seen, at converge.Pos, unmet func(converge.Write) bool) error {
 	v.metAgain(id, w)
-	if local, known := v.rivals().Of(id, converge.Here); known && unmet(local) {
+	if local, known := v.rivals.Of(id, v.region); known && unmet(local) {
 		v.meet(t, id, key, local, w)
 	}
-	return v.rivals().Wrote(id, w, at, unmet)
+	return v.rivals.Wrote(id, w, saw, at)
 }
 
 // competeLocal notes a local write to a row of such a table, which the tail has read.
-func (v *inbound) competeLocal(t *boundTable, id converge.Key, key []byte, w converge.Write, s change.Stamp) error {
-	v.clashes.localSeen.note(s.Seq, s.Seen.Of(v.source))
-	v.metAgain(id, w)
-	unmet := v.unmetLocal(s)
-	if remote, known := v.rivals().Of(id, converge.There); known && unmet(remote) {
-		v.meet(t, id, key, w, remote)
+func (v *versions) competeLocal(t *boundTable, id converge.Key, key []byte, w converge.Write, s change.Stamp) error {
+	for _, in := range v.all {
+		in.clashes.localSeen.note(s.Seq, s.Seen.Of(in.source))
+		in.metAgain(id, w)
+		if remote, known := v.rivals.Of(id, in.source); known && in.unmetLocal(s)(remote) {
+			in.meet(t, id, key, w, remote)
+		}
 	}
-	return v.rivals().Local(id, w, unmet)
+	return v.rivals.Local(id, w, s.Seen)
 }

@@ -22,7 +22,7 @@ func (k *known) ranked(seq, seen change.Seq, hlc change.HLC) (lost bool) {
 	b := newBatch(0)
 	b.seq = seq
 	k.clashes.remoteSeen.note(seq, seen)
-	m := made{hlc: hlc, origin: k.source, seq: seq, seen: seen, place: k.places.add(spine.Partition{Topic: "west.shop.a"}, int64(seq)), rank: k.table.ranking.regions[k.source]}
+	m := made{hlc: hlc, origin: k.source, seq: seq, seen: seen, saw: change.Seen{{Region: "east", Seq: seen}}, place: k.places.add(spine.Partition{Topic: "west.shop.a"}, int64(seq)), rank: k.table.ranking.regions[k.source]}
 	k.must(b.add(k.table, k.key, nil, image(k.key, "", 0), m))
 	k.must(k.sift(b.tables))
 	k.must(k.wrote(b))

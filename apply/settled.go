@@ -28,7 +28,7 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	if s.round != nil {
 		s.versions, s.tail, s.thirds = s.round.v.sources[s.st.cfg.Source], s.round.tail, map[change.Region]*binders{}
 	} else {
-		s.versions = newVersions(cfg.Region, 0, s.st).sources[s.st.cfg.Source]
+		s.versions = newVersions(cfg.Region, cleared{}, s.st).sources[s.st.cfg.Source]
 		s.versions.spillOrTell(s.st.cfg.Log)
 		s.pool.crowded, s.pool.differed, s.recorder = s.crowded, s.differed, s.newRecorder(s.target)
 	}

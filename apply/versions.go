@@ -37,8 +37,14 @@ type versions struct {
 	frontier *converge.Frontier
 	// least is the HLC up to which all was forgotten at the beginning, cleared that up to
 	// which, among several sources, all is forgotten and recorded; clearing waits for that.
-	least, cleared change.HLC
-	clearing       clearing
+	least    change.HLC
+	cleared  cleared
+	clearing clearing
+	// rivals are the index for tables with a ranking, if the task has any (ranked), horizon tells from where a restart must
+	// know them.
+	ranked  bool
+	rivals  converge.Rivals
+	horizon converge.Horizon
 	// own is the last of the region's own transactions that the tail has read.
 	own milestone
 	// tickets numbers, among several sources, what is written here in the order in
@@ -64,11 +70,11 @@ type versions struct {
 
 // newVersions makes one that knows nothing, and need not know what is up to forgotten,
 // for the streams into a region. The first one's status tells how much is remembered.
-func newVersions(region change.Region, forgotten change.HLC, streams ...*Stream) *versions {
+func newVersions(region change.Region, forgotten cleared, streams ...*Stream) *versions {
 	limits := streams[0].cfg.Process.Conflicts
 	v := &versions{
-		region: region, sources: map[change.Region]*inbound{}, index: converge.NewIndex(int64(limits.Memory), forgotten), limits: limits, remembered: &streams[0].remembered,
-		least: forgotten, cleared: forgotten,
+		region: region, sources: map[change.Region]*inbound{}, index: converge.NewIndex(int64(limits.Memory), forgotten.least), limits: limits, remembered: &streams[0].remembered,
+		least: forgotten.least, cleared: forgotten, horizon: converge.Horizon{Least: forgotten.least}, ranked: anyRanked(streams[0].cfg.Spec),
 		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{},
 	}
 	regions := []change.Region{region}
@@ -77,6 +83,7 @@ func newVersions(region change.Region, forgotten change.HLC, streams ...*Stream)
 		v.sources[in.source], v.all, regions = in, append(v.all, in), append(regions, in.source)
 	}
 	v.frontier = converge.NewFrontier(region, regions)
+	v.rivals = v.newRivals(regions, forgotten.right)
 	v.newParted(streams[0].cfg.Spec)
 	return v
 }
@@ -192,7 +199,7 @@ func (v *inbound) wrote(b *batch) error {
 				return err
 			}
 		}
-		v.opaque[b.seq] = opaque{v.opaqueWrite(b.seq, b.hlc), at}
+		v.opaque[b.seq] = opaque{v.opaqueWrite(b.seq, b.hlc), at, v.sawBy(b.stamps)}
 	}
 	v.decided(b.stamps)
 	v.told.upTo(b.seq)
@@ -203,10 +210,20 @@ func (v *inbound) wrote(b *batch) error {
 
 // wroteOpaque notes a batch of which it isn't known which rows it wrote: some by
 // foreign keys.
-func (v *inbound) wroteOpaque(seq change.Seq, hlc change.HLC) {
+func (v *inbound) wroteOpaque(s change.Stamp) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.opaque[seq] = opaque{v.opaqueWrite(seq, hlc), v.ticket(seq)}
+	v.opaque[s.Seq] = opaque{v.opaqueWrite(s.Seq, s.HLC), v.ticket(s.Seq), s.Seen}
+}
+
+// sawBy returns what the last of the source's own transactions had seen.
+func (v *inbound) sawBy(stamps []change.Stamp) (saw change.Seen) {
+	for i := range stamps {
+		if stamps[i].Origin == v.source {
+			saw = stamps[i].Seen
+		}
+	}
+	return saw
 }
 
 func (v *inbound) opaqueWrite(seq change.Seq, hlc change.HLC) converge.Write {
@@ -304,7 +321,7 @@ func (v *versions) local(n noted, s change.Stamp) error {
 	}
 	w := converge.Write{Version: s.Version(), Seq: s.Seq, Digest: v.digest(v.region, s.Seq), Place: v.places.add(n.at, n.offset), Rank: n.rank}
 	if t.ranking != nil {
-		return v.all[0].competeLocal(t, id, n.key, w, s) // two regions only
+		return v.competeLocal(t, id, n.key, w, s)
 	}
 	if by := v.sources[k.Version.Origin]; known && by != nil && k.Seq > s.Seen.Of(by.source) && k.Seq > 0 {
 		v.contest(id)
@@ -337,7 +354,7 @@ func (v *inbound) echo(n noted, s *change.Stamp) error {
 	if w, ok := v.opaque[batch]; ok && t.ranking != nil {
 		w.Place, w.Rank = v.places.add(n.at, n.offset), n.rank
 		unseen := func(local converge.Write) bool { return v.clashes.remoteSeen.unseen(batch, local.Seq) }
-		if err := v.compete(t, id, n.key, w.Write, w.at, unseen); err != nil {
+		if err := v.compete(t, id, n.key, w.Write, w.saw, w.at, unseen); err != nil {
 			return err
 		}
 	} else if ok {
@@ -373,7 +390,7 @@ func (v *inbound) settledEcho(id converge.Key, n noted, s *change.Stamp) error {
 	if n.table.ranking != nil {
 		w := v.opaqueWrite(s.Seq, s.HLC)
 		w.Place = v.places.add(n.at, n.offset)
-		return v.rivals().Settled(id, w)
+		return v.rivals.Settled(id, w)
 	}
 	// Else the deletion of a row that yielded, whose version is older than its transaction, would seem to have been
 	// overwritten, and be put back over what was settled. What is newer comes by later.
@@ -410,6 +427,7 @@ func (v *versions) sweep() (done bool) {
 	for began := time.Now(); !v.alone() && !done && time.Since(began) < sweepFor; {
 		done = v.index.Sweep(stable, tailed)
 	}
+	v.horizon.Note(v.index.Forgotten(), v.frontier.Newest())
 	v.dropBulks(stable)
 	v.sweepParts(done)
 	v.measure()

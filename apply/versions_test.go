@@ -23,7 +23,7 @@ type known struct {
 func newKnown(t testing.TB) *known {
 	table := bound(t, "a")
 	table.tracked = table.binder.Identity()
-	return &known{newVersions("east", 0, from("west")).sources["west"], t, table, schemas.AppendBytes(nil, []byte("k"))}
+	return &known{newVersions("east", cleared{}, from("west")).sources["west"], t, table, schemas.AppendBytes(nil, []byte("k"))}
 }
 
 func from(source change.Region) *Stream {

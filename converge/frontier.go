@@ -78,6 +78,17 @@ func (d *feed) note(p point) {
 	d.points = append(d.points, p)
 }
 
+// Told returns the last own transaction of a region that has been read.
+func (f *Frontier) Told(region change.Region) change.Seq { return f.feed(region).seq }
+
+// Newest returns the greatest HLC that has been read: what is greater hasn't.
+func (f *Frontier) Newest() (newest change.HLC) {
+	for _, d := range f.feeds {
+		newest = max(newest, d.clock)
+	}
+	return newest
+}
+
 // Ahead reports whether a transaction of another region has seen one that hasn't
 // been decided here.
 func (f *Frontier) Ahead(seen change.Seen) bool {

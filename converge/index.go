@@ -87,14 +87,18 @@ func (x *Index) Len() (n int) {
 
 // Of returns what is known of a row.
 func (x *Index) Of(key Key) (Known, bool) {
-	if e := x.find(key); e != nil {
-		return x.known(e), true
-	}
-	var e entry
-	if x.spilled(key) && x.onDisk(key, &e) {
+	if e, known := x.peek(key); known {
 		return x.known(&e), true
 	}
 	return Known{}, false
+}
+
+// peek returns a copy of a row's entry, which stays where it is.
+func (x *Index) peek(key Key) (e entry, known bool) {
+	if had := x.find(key); had != nil {
+		return *had, true
+	}
+	return e, x.spilled(key) && x.onDisk(key, &e)
 }
 
 func (x *Index) known(e *entry) Known {
@@ -247,6 +251,7 @@ func (x *Index) raise(key Key, w Write) (*entry, error) {
 func (e *entry) put(x *Index, w Write) {
 	e.hlc, e.origin, e.seq, e.longer = int64(w.Version.HLC), x.intern(w.Version.Origin), int64(w.Seq), 0
 	e.digest, e.place = w.Digest, w.Place
+	e.flags &^= overtaken
 }
 
 // add adds a row, if there is room for it and some bytes beside it.

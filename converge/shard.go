@@ -51,9 +51,10 @@ func (e *entry) outlive(hlc int64) {
 func (e *entry) age() age { return age{e.until(), e.at} }
 
 const (
-	lastRead uint8 = 1 << iota // last is known
-	suspect                    // the last image isn't that of the newest version
-	listed                     // it is one of the index's suspects
+	lastRead  uint8 = 1 << iota // last is known
+	suspect                     // the last image isn't that of the newest version
+	listed                      // it is one of the index's suspects
+	overtaken                   // of Rivals: another region's write had seen this one
 )
 
 const (

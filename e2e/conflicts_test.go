@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,9 +53,26 @@ func playConflicts(c *clash, seconds int) {
 func TestConflictPolicies(t *testing.T) { onEveryPairIfLong(t, testConflictPolicies) }
 
 func testConflictPolicies(t *testing.T, e engines) {
-	p, tables := newPairOf(t, e, "policies", nil), hotTables(scaled(20, 100), e)
-	east, west := change.Region(p.east.region), change.Region(p.west.region)
-	rules := map[string]string{"ints": "policy: newest-column, column: v", "many": "policy: newest-column, column: day", "pairs": fmt.Sprintf("policy: region-priority, priority: [%s, %s]", west, east), "spelt": "policy: region-priority"}
+	playPolicies(newPairOf(t, e, "policies", nil), e, scaled(3, 600))
+}
+
+// TestConflictPoliciesAmongThree: the same among three regions: what stays is chosen among all writes that no other had seen.
+func TestConflictPoliciesAmongThree(t *testing.T) {
+	playPolicies(newTrio(t, mysqlPair, "triple"), mysqlPair, scaled(4, 600))
+}
+
+func playPolicies(p *pair, e engines, seconds int) {
+	tables := hotTables(scaled(20, 100), e)
+	var names []string
+	for _, s := range p.sides() {
+		names = append(names, s.region)
+	}
+	backwards := slices.Clone(names)
+	slices.Reverse(backwards)
+	prefers := func(order []string) func(change.Region, content, content) int64 {
+		return func(origin change.Region, _, _ content) int64 { return -int64(slices.Index(order, string(origin))) }
+	}
+	rules := map[string]string{"ints": "policy: newest-column, column: v", "many": "policy: newest-column, column: day", "pairs": fmt.Sprintf("policy: region-priority, priority: [%s]", strings.Join(backwards, ", ")), "spelt": "policy: region-priority"}
 	var lines []string
 	for _, t := range tables {
 		if rule := rules[t.name]; rule != "" {
@@ -66,12 +84,12 @@ func testConflictPolicies(t *testing.T, e engines) {
 		case "many":
 			t.rank = func(_ change.Region, before, after content) int64 { return newerOf(before, after).number("day") }
 		case "pairs":
-			t.rank = func(origin change.Region, _, _ content) int64 { return map[change.Region]int64{west: 1}[origin] }
+			t.rank = prefers(backwards)
 		case "spelt":
-			t.rank = func(origin change.Region, _, _ content) int64 { return map[change.Region]int64{east: 1}[origin] }
+			t.rank = prefers(names)
 		}
 	}
-	playConflicts(newClashOf(t, p, tables, "conflicts: {tables: {"+strings.Join(lines, ", ")+"}}"), scaled(3, 600))
+	playConflicts(newClashOf(p.t, p, tables, "conflicts: {tables: {"+strings.Join(lines, ", ")+"}}"), seconds)
 }
 
 // newerOf is the image by which a write is ranked: what it deleted, if it left none.

@@ -77,16 +77,26 @@ func (all registers) add(row string, w *write) error {
 	return nil
 }
 
-// stands returns the write that stays: the newest, unless the table's policy prefers another
-// region's last one, which it hadn't seen.
+// stands returns the write that stays: the newest, unless the table's policy prefers another region's last one, among
+// those that no other region's had seen.
 func (r *register) stands() *write {
 	stands := r.newest
 	for _, w := range r.latest {
-		if w.stamp.Origin != r.newest.stamp.Origin && change.Concurrent(w.stamp, r.newest.stamp) && w.beats(stands) {
+		if !r.seen(w) && w.beats(stands) {
 			stands = w
 		}
 	}
 	return stands
+}
+
+// seen reports whether a write of another region had seen that one.
+func (r *register) seen(w *write) bool {
+	for _, other := range r.latest {
+		if other.stamp.Seen.Of(w.stamp.Origin) >= w.stamp.Seq {
+			return true
+		}
+	}
+	return false
 }
 
 // concurrent counts the rows that had writes of different regions of which

@@ -145,7 +145,7 @@ func (s *Spec) unsupportedRules() (refusals []error) {
 		case policy == "" || policy == LastWriteWins || policy == NoPolicy:
 		case s.Apply.Ordering == OrderingKey:
 			refuse(".policy", fmt.Sprintf("%s is not built yet with ordering: key, with which conflicts aren't looked for", policy), "set apply: {ordering: transaction}")
-		case len(s.Regions) > 2 && policy != PolicyStop:
+		case len(s.Regions) > 2 && policy == MergeColumns:
 			refuse(".policy", fmt.Sprintf("%s is not built yet among more than two regions", policy), "set policy: last-write-wins")
 		}
 		switch leave := "leave delta out: of two writes of such a column the newer then stays"; {

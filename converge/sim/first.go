@@ -51,7 +51,7 @@ func (w *world) gather(r *region, source int) {
 // foreign is a row of a transaction of the other region, as a batch has it.
 func (w *world) foreign(r *region, source uint8, at, i int) item {
 	t := &w.regions[source].binlog[at]
-	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(source, t.stamp.Seq), Place: place(source, at, i), Rank: w.policy.rank(source, t.rows[i].after)}
+	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(source, t.stamp.Seq), Place: place(source, at, i), Rank: w.rank(source, t.rows[i].after)}
 	if t.outbox && t.version(i).Origin == r.name {
 		write.Seq = 0 // numbers of the other region
 	}
@@ -83,10 +83,9 @@ func (w *world) sift(r *region, source int) {
 
 func (w *world) loses(r *region, it *item) bool {
 	if w.policy != lastWriteWins {
-		write := it.write
-		stays := w.rivals(r).Stays(indexed(it.key), converge.There, write, w.apart(r, write))
-		w.outranked += count(stays.Version.Compare(write.Version) < 0)
-		return stays.Version != write.Version
+		stays := w.rivals(r).Stays(indexed(it.key), it.write, w.stampAt(it.write.Place).Seen)
+		w.outranked += count(!stays)
+		return !stays
 	}
 	k, known := r.index.Of(indexed(it.key))
 	return known && k.Version.Compare(it.write.Version) >= 0
@@ -141,7 +140,7 @@ func (w *world) remember(r *region, source int) {
 
 func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at converge.Pos) {
 	if w.policy != lastWriteWins {
-		w.must(w.rivals(r).Wrote(indexed(key), write, at, w.apart(r, write)))
+		w.must(w.rivals(r).Wrote(indexed(key), write, w.stampAt(write.Place).Seen, at))
 		return
 	}
 	if k, known := r.index.Of(indexed(key)); known && k.Read && k.Last&1 == 1 {
@@ -175,26 +174,35 @@ func (w *world) tailFirst(r *region, at, i int) {
 		w.must(r.index.Yielded(key, write))
 		return
 	}
-	if write.Rank = w.policy.rank(r.id, c.after); w.policy != lastWriteWins {
-		w.must(w.rivals(r).Local(key, write, w.apart(r, write)))
+	if write.Rank = w.rank(r.id, c.after); w.policy != lastWriteWins {
+		w.must(w.rivals(r).Local(key, write, t.stamp.Seen))
 		return
 	}
 	w.must(r.index.Local(key, write))
 }
 
-// rivals are the index of a region of two, where the policy goes by ranks.
+// rivals are the index of a region, where the policy goes by ranks.
 func (w *world) rivals(r *region) converge.Rivals {
-	return converge.Rivals{Index: r.index, Digest: func(write converge.Write) converge.Digest {
+	x := converge.Rivals{Index: r.index, Regions: []change.Region{r.name}, Told: r.frontier.Told, Right: r.began, Digest: func(write converge.Write) converge.Digest {
 		return r.left(uint8(slices.Index(names[:], write.Version.Origin)), write.Seq)
 	}}
+	for i := range w.regions {
+		if i != int(r.id) {
+			x.Regions = append(x.Regions, names[i])
+		}
+	}
+	if w.broken == noAhead {
+		x.Told = func(change.Region) change.Seq { return 1 << 62 }
+	}
+	return x
 }
 
-// apart tells which of the other side's writes knew nothing of a write, nor that of them.
-func (w *world) apart(r *region, write converge.Write) func(converge.Write) bool {
-	stamp := w.stampAt(write.Place)
-	return func(other converge.Write) bool {
-		return w.broken != noRank && change.Concurrent(stamp, w.stampAt(other.Place))
+// rank is that of a write, as the index is told it.
+func (w *world) rank(region uint8, after image) int64 {
+	if w.broken == noRank {
+		return 0
 	}
+	return w.policy.rank(region, after)
 }
 
 // unnoted reports whether a transaction is of a batch that the index isn't told of yet.

@@ -68,6 +68,7 @@ func (w *world) crash(r *region, _ int) {
 		}
 	}
 	w.empty(r, forgotten)
+	r.began, r.horizon = r.right, converge.Horizon{Least: forgotten}
 	w.reborn += count(forgotten > 0)
 	w.logf("%s crashed, and forgot all up to %v", r.name, forgotten)
 	for s := range w.regions {

@@ -3,13 +3,15 @@ package main
 // setting is what one history is like.
 type setting struct {
 	regions, keys, parts int
-	values               int // other images than no row
-	unique               int // unique values that they have, 0 for no unique key
-	writes               int // transactions of applications
-	perTxn               int // rows of one, at most
-	batch                int // transactions of a batch, at most
-	skew                 int // ms that clocks differ and jump by
-	crashes              int // of apply, at most
+	values               int  // other images than no row
+	unique               int  // unique values that they have, 0 for no unique key
+	writes               int  // transactions of applications
+	perTxn               int  // rows of one, at most
+	batch                int  // transactions of a batch, at most
+	skew                 int  // ms that clocks differ and jump by
+	crashes              int  // of apply, at most
+	calm                 int  // writes before the first crash
+	slow                 bool // applications write seldom
 	policy               policy
 	replay               bool
 	evict                bool
@@ -24,8 +26,8 @@ type policy uint8
 
 const (
 	lastWriteWins  policy = iota
-	regionPriority        // that of the first region; of a pair
-	newestColumn          // that of the greatest image; of a pair
+	regionPriority        // that of the first region
+	newestColumn          // that of the greatest image
 )
 
 // pair reports whether a history is of package apply between two regions.
@@ -57,6 +59,8 @@ const (
 	noLosers          // a change that was left out for its rank isn't noted
 	noSettled         // what was settled before a crash isn't told
 	noOwnMark         // what is settled is told by the other region's numbers alone, also while rows are put back
+	noAhead           // it isn't remembered that a write had seen one that came later
+	noHorizon         // after a restart no more is known again than was forgotten, of rows that go by ranks
 	noRank            // of two regions' writes the greater version stays whatever its rank
 )
 
@@ -76,7 +80,7 @@ func draw(pick chooser, broken rule) setting {
 	}
 	if pick.intn(3) == 0 {
 		s.policy = policy(1 + pick.intn(2))
-		s.regions, s.first = 2, true
+		s.first = true
 	} else if pick.intn(2) == 0 {
 		s.keys, s.values, s.unique = 2+pick.intn(2), 1+pick.intn(4), 1+pick.intn(3)
 		s.regions, s.first = 2, true // as package apply does it

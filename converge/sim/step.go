@@ -44,7 +44,7 @@ func (w *world) run(before func(*world) bool) {
 func (w *world) possible(must, may []action) ([]action, []action) {
 	for i := range w.regions {
 		r := &w.regions[i]
-		if w.written < w.writes {
+		if w.written < w.writes && (!w.slow || w.pick.intn(20) == 0) {
 			must = append(must, action{(*world).local, r.id, 0})
 		}
 		if r.published < len(r.binlog) {
@@ -66,12 +66,15 @@ func (w *world) possible(must, may []action) ([]action, []action) {
 		if w.broken != noAudit && !w.first {
 			must = w.ofJob(must, r, &r.repair, (*world).inspect, int(r.id), r.repair.stage == idle && len(r.index.Suspects(w.pos(r))) > 0)
 		}
-		if w.crashed < w.crashes && w.written > 0 && w.pick.intn(4) == 0 {
+		if w.crashed < w.crashes && w.written > w.calm && w.pick.intn(4) == 0 {
 			may = append(may, action{(*world).crash, r.id, 0})
 		}
 		if w.evict && r.knows() > 0 && w.read(r) >= r.reborn {
 			may = append(may, action{(*world).sweep, r.id, 0})
 		}
+	}
+	if len(must) == 0 && w.written < w.writes {
+		must = append(must, action{(*world).local, uint8(w.pick.intn(len(w.regions))), 0})
 	}
 	return must, may
 }

@@ -73,9 +73,12 @@ type region struct {
 	followed int           // of the own transactions, by the frontier
 	streams  [maxRegions]stream
 	saved    change.HLC // index.Forgotten, as it was at some time
-	settled  settled    // as it was at some time, of a pair
-	from     settled    // as it was at the last crash
-	reborn   int        // how much of its own topics is to be read again after a crash before it forgets
+	right    change.HLC // up to where rows that go by ranks were right then
+	began    change.HLC // right, when the index began
+	horizon  converge.Horizon
+	settled  settled // as it was at some time, of a pair
+	from     settled // as it was at the last crash
+	reborn   int     // how much of its own topics is to be read again after a crash before it forgets
 	repair   job
 }
 

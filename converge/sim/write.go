@@ -199,8 +199,12 @@ func (w *world) sweep(r *region, _ int) {
 	case w.pick.intn(2) != 0:
 	case w.pair():
 		w.save(r)
-	default:
+	case w.policy == lastWriteWins || w.broken == noHorizon:
 		r.saved = r.index.Forgotten()
+	default:
+		if least, ok := r.horizon.Before(r.index.Forgotten()); ok {
+			r.saved, r.right = least, r.index.Forgotten()
+		}
 	}
 	stable, tail := r.frontier.Stable(), w.pos(r)
 	if w.broken == noStability {
@@ -209,6 +213,7 @@ func (w *world) sweep(r *region, _ int) {
 	}
 	for range 1 + w.pick.intn(2) {
 		r.index.Sweep(stable, tail)
+		r.horizon.Note(r.index.Forgotten(), r.frontier.Newest())
 	}
 	if n := before - r.knows(); n > 0 {
 		w.swept += n
