@@ -173,7 +173,7 @@ func (r *repair) run(ctx context.Context) error {
 // before, and writes what is still wrong.
 func (r *repair) write(ctx context.Context, w *writer) error {
 	s := r.s
-	if err := w.begin(ctx, s.writtenUpTo(), r.newest()); err != nil {
+	if err := w.begin(ctx, s.repairSeq(), r.newest()); err != nil {
 		return err
 	}
 	if err := w.lock(ctx, r.rows); err != nil {
@@ -191,6 +191,16 @@ func (r *repair) write(ctx context.Context, w *writer) error {
 		return err
 	}
 	return w.commit(ctx)
+}
+
+// repairSeq returns the number for a repair's marker. Among several sources what stays of a row by its rank may be, later,
+// a write of this source that was left out when another one was put back: after a restart the tail must not
+// take that for the batch which had it. So it is none then.
+func (s *session) repairSeq() change.Seq {
+	if s.versions.ranked && !s.versions.alone() {
+		return 0
+	}
+	return s.writtenUpTo()
 }
 
 // newest returns the greatest HLC of the images, for the marker.

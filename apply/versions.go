@@ -345,7 +345,7 @@ func (v *inbound) echo(n noted, s *change.Stamp) error {
 	if err != nil {
 		return err
 	}
-	if batch <= v.from && (v.fromOwn == 0 || v.own.seq <= v.fromOwn) {
+	if v.alone() && batch <= v.from && (v.fromOwn == 0 || v.own.seq <= v.fromOwn) {
 		return v.settledEcho(id, n, s)
 	}
 	if err := v.unpack(id); err != nil {

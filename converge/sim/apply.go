@@ -191,7 +191,9 @@ func (r *row) basedOn(w converge.Write) { r.by, r.bySeq = w.Version, w.Seq }
 func (w *world) append(r *region, t *txn, source int) {
 	if source == int(r.id) {
 		t.origin = uint8(w.repairer(r))
-		t.seq = r.durable[t.origin]
+		if t.seq = r.durable[t.origin]; w.policy != lastWriteWins && !w.pair() && w.broken != noNumber {
+			t.seq = 0 // or it might be taken for the batch of a write that stays only later
+		}
 	} else {
 		r.durable[source] = max(r.durable[source], t.seq)
 		t.seq = r.durable[source]

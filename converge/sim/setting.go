@@ -61,6 +61,7 @@ const (
 	noOwnMark         // what is settled is told by the other region's numbers alone, also while rows are put back
 	noAhead           // it isn't remembered that a write had seen one that came later
 	noHorizon         // after a restart no more is known again than was forgotten, of rows that go by ranks
+	noNumber          // of rows that go by ranks a repair's marker has the number of a batch, among several sources
 	noRank            // of two regions' writes the greater version stays whatever its rank
 )
 
