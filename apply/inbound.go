@@ -248,4 +248,5 @@ func (v *inbound) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.away = true
+	v.clashes.streamed = 0 // or what others wrote would wait for it
 }

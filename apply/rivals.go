@@ -143,6 +143,9 @@ func (v *inbound) compete(t *boundTable, id converge.Key, key []byte, w converge
 	if local, known := v.rivals.Of(id, v.region); known && unmet(local) {
 		v.meet(t, id, key, local, w)
 	}
+	if w.Seq <= v.until {
+		return v.rivals.Learnt(id, w, saw, at)
+	}
 	return v.rivals.Wrote(id, w, saw, at)
 }
 

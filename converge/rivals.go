@@ -154,6 +154,15 @@ func (x Rivals) Wrote(row Key, w Write, seen change.Seen, at Pos) error {
 	return x.note(row, w, seen, at)
 }
 
+// Learnt notes, after a restart, a write that this service had written or left out before. Which of the
+// two isn't known: until the tail has read an image of the row, it is taken for another than what stays.
+func (x Rivals) Learnt(row Key, w Write, seen change.Seen, at Pos) error {
+	if err := x.note(row, w, seen, at); err != nil {
+		return err
+	}
+	return x.doubt(row)
+}
+
 // Local notes a write of this region, which the tail has read.
 func (x Rivals) Local(row Key, w Write, seen change.Seen) error {
 	if err := x.note(row, w, seen, 0); err != nil {
@@ -200,7 +209,10 @@ func (x Rivals) note(row Key, w Write, seen change.Seen, at Pos) error {
 	case stays.Version != w.Version:
 		stays.Digest = x.Digest(stays)
 	}
-	return x.stand(row, stays, at, w.Version.HLC)
+	if err := x.stand(row, stays, at, w.Version.HLC); err != nil || known || stays.Version == w.Version {
+		return err
+	}
+	return x.doubt(row)
 }
 
 // remember notes a write as its region's newest, and what it had seen.
@@ -244,7 +256,7 @@ func (x *Index) overtake(key Key) error {
 }
 
 // stand makes w what stays of a row, whatever its version, to be remembered at least as long
-// as a version of the HLC given. Until the tail has read an image of the row, it is taken for another.
+// as a version of the HLC given.
 func (x *Index) stand(key Key, w Write, at Pos, until change.HLC) error {
 	e, err := x.fetch(key)
 	if err != nil {
@@ -257,11 +269,21 @@ func (x *Index) stand(key Key, w Write, at Pos, until change.HLC) error {
 		if e, err = x.add(key, 0); err != nil {
 			return err
 		}
-		e.last, e.flags = ^w.Digest, lastRead
 	}
 	until = max(until, change.HLC(e.until()))
 	e.put(x, w)
 	e.outlive(int64(until))
 	e.at = max(e.at, at)
+	return x.suspect(e, key)
+}
+
+// doubt has a row taken for something else than what stays, as long as the tail has read no image of it.
+func (x *Index) doubt(key Key) error {
+	e, err := x.fetch(key)
+	if e == nil || e.flags&lastRead != 0 {
+		return err
+	}
+	e.last = ^e.digest
+	e.flags |= lastRead
 	return x.suspect(e, key)
 }

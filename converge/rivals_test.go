@@ -144,7 +144,7 @@ func TestRivalsAfterARestart(t *testing.T) {
 	row := Key{7, 7}
 	wrote := func(origin change.Region, seq change.Seq, hlc change.HLC, rank int64, seen change.Seen) {
 		t.Helper()
-		if err := x.Wrote(row, Write{Version: change.Version{HLC: hlc, Origin: origin}, Seq: seq, Digest: Digest(seq) << 1, Rank: rank}, seen, 1); err != nil {
+		if err := x.Learnt(row, Write{Version: change.Version{HLC: hlc, Origin: origin}, Seq: seq, Digest: Digest(seq) << 1, Rank: rank}, seen, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -153,15 +153,24 @@ func TestRivalsAfterARestart(t *testing.T) {
 		t.Error("of a row with nothing newer something is known")
 	}
 	wrote("north", 4, 30, 1, nil)
-	if k, known := index.Of(row); !known || k.Version.Origin != "west" {
-		t.Errorf("what stays is %+v", k)
+	looked := func(origin change.Region) {
+		t.Helper()
+		if k, known := index.Of(row); !known || k.Version.Origin != origin {
+			t.Errorf("what stays is %+v", k)
+		}
+		if len(index.Suspects(0)) > 0 || len(index.Suspects(1)) != 1 {
+			t.Error("the row isn't looked at when the tail has come by")
+		}
 	}
-	if len(index.Suspects(0)) > 0 || len(index.Suspects(1)) != 1 {
-		t.Error("the row isn't looked at when the tail has come by")
-	}
+	looked("west")
 	if err := index.Echo(row, 3<<1); err != nil || len(index.Suspects(1)) > 0 {
 		t.Error("it is looked at though it has what stays")
 	}
+	row = Key{8, 8}
+	wrote("north", 4, 30, 1, nil)
+	looked("north")
+	wrote("west", 3, 10, 2, nil) // it may have been left out
+	looked("west")
 }
 
 // A horizon tells what was forgotten when nothing was known that isn't forgotten now.

@@ -154,6 +154,10 @@ func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at conver
 func (w *world) relearn(r *region, source uint8, at int) {
 	for i := range w.regions[source].binlog[at].n {
 		it := w.foreign(r, source, at, i)
+		if w.policy != lastWriteWins && !w.pair() {
+			w.must(w.rivals(r).Learnt(indexed(it.key), it.write, w.stampAt(it.write.Place).Seen, converge.Pos(len(r.binlog))))
+			continue
+		}
 		w.wroteFirst(r, it.key, it.write, converge.Pos(len(r.binlog)))
 	}
 }
