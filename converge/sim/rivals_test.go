@@ -23,7 +23,7 @@ func drawRivals(seed uint64, broken rule) *world {
 // Where a rank decides among the writes that no other had seen, all regions end with that of the greatest
 // rank, however many they are. DUPLEX_SOAK tries a million histories.
 func TestRivalHistories(t *testing.T) {
-	histories := uint64(20_000)
+	histories := uint64(6_000)
 	if os.Getenv("DUPLEX_SOAK") != "" {
 		histories = 1_000_000
 	}

@@ -141,7 +141,7 @@ func (t *txn) version(i int) change.Version {
 
 // told is a version as the index is told it.
 func (w *world) told(v change.Version) change.Version {
-	if w.broken == noOrigin {
+	if w.broken == noOrigin && w.policy == lastWriteWins {
 		v.Origin = ""
 	}
 	return v
