@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,6 +41,36 @@ func TestTopicsPageIsWhole(t *testing.T) {
 	for _, name := range names {
 		if name != "acolumn" && !strings.Contains(string(text), "`"+name+"`") {
 			t.Errorf("docs/TOPICS.md doesn't tell `%s`", name)
+		}
+	}
+}
+
+// TestMetricsAreThere: what README, the dashboard and the alerts ask for are metrics that there are.
+func TestMetricsAreThere(t *testing.T) {
+	source, err := os.ReadFile("region/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, found := range regexp.MustCompile(`desc\("([a-z_]+)"`).FindAllSubmatch(source, -1) {
+		known["duplex_"+string(found[1])] = true
+	}
+	if len(known) < 30 {
+		t.Fatalf("metrics.go has only %v", known)
+	}
+	for _, file := range []string{"README.md", "docker/grafana/duplex.json", "docker/prometheus/alerts.yaml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := regexp.MustCompile(`\bduplex_(?:capture|apply|kafka|certificate)_[a-z_]+\*?`).FindAllString(string(text), -1)
+		if len(names) == 0 {
+			t.Errorf("%s names no metric", file)
+		}
+		for _, name := range names {
+			if !known[name] && !strings.HasSuffix(name, "*") {
+				t.Errorf("%s asks for %s, which isn't there", file, name)
+			}
 		}
 	}
 }

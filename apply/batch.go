@@ -24,6 +24,9 @@ type batch struct {
 	seq     change.Seq // of the last transaction
 	hlc     change.HLC // the greatest
 	commits []int64    // commit time of each transaction, Unix µs
+	beats   []int64    // those of canaries after which nothing is under way once it is written
+	way     way        // of the last transaction
+	toll    toll
 	changes int64
 	bytes   int64
 	offsets spine.Offsets  // to commit once it is written

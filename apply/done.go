@@ -19,6 +19,8 @@ func (s *session) note() {
 		return
 	}
 	learnt := !s.learning()
+	s.st.delay.observe(time.Now(), s.beats)
+	s.beats = s.beats[:0]
 	s.mu.Lock()
 	s.sawUpTo(s.stamps)
 	if learnt {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// lags keeps how long the last transactions took from their commit in the
-// origin to being visible here.
+// lags keeps how long the last of something took: transactions from their commit in the
+// origin to being visible here, or batches in one part of that way.
 type lags struct {
 	mu   sync.Mutex
 	ring [4096]int64 // µs
@@ -21,9 +21,21 @@ func (l *lags) observe(now time.Time, commits []int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, commit := range commits {
-		l.ring[l.n%int64(len(l.ring))] = max(0, at-commit)
-		l.n++
+		l.add(at - commit)
 	}
+}
+
+// took adds one, in µs.
+func (l *lags) took(micros int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.add(micros)
+}
+
+// add adds one, in µs. l.mu is locked.
+func (l *lags) add(micros int64) {
+	l.ring[l.n%int64(len(l.ring))] = max(0, micros)
+	l.n++
 }
 
 // Quantiles of a number of lags.

@@ -3,6 +3,7 @@ package apply
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"duplex/schemas"
 	"duplex/spine"
@@ -20,6 +21,8 @@ type large struct {
 	// chunk are the rows not yet sent: so many changes, so many bytes.
 	chunk          sequence
 	changes, bytes int64
+	toll           toll
+	taken          int64 // when it was begun, Unix µs
 	// reading is set while what fails is Kafka's or the registry's trouble.
 	reading bool
 	rows    bulk // all of them, for versions
@@ -46,7 +49,7 @@ type head struct {
 // stream writes the transaction at the head of the spine. All batches before
 // it must be done.
 func (s *session) stream(ctx context.Context, end *spine.Ending) error {
-	l := &large{s: s, end: end}
+	l := &large{s: s, end: end, taken: time.Now().UnixMicro()}
 	for i := range end.Partitions {
 		if p := &end.Partitions[i]; s.asm.Wanted(p.Topic) {
 			l.heads = append(l.heads, head{partition: spine.Partition{Topic: p.Topic, Index: p.Partition}, left: p.Count})
@@ -72,7 +75,9 @@ func (s *session) stream(ctx context.Context, end *spine.Ending) error {
 		}
 		return &batchFailure{end.Stamp.Seq, end.Stamp.Seq, 1, err}
 	}
-	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.Events(end)}
+	b := &batch{seq: end.Stamp.Seq, hlc: end.Stamp.HLC, commits: []int64{end.CommitMicros}, changes: s.asm.Events(end), toll: l.toll,
+		way: way{end.CommitMicros, end.Millis * 1000, l.taken}, beats: s.beats}
+	s.beats = nil
 	stamp := end.Stamp
 	s.asm.Pass(end)
 	if s.versions != nil {
@@ -133,6 +138,7 @@ func (l *large) write(ctx context.Context) error {
 		}
 		l.changes++
 		l.bytes += h.record.Size()
+		l.toll.add(h.change.Op, h.record.Size())
 		h.record, h.change, h.key = spine.Record{}, schemas.Decoded{}, nil // or they would keep the record
 		h.left--
 		if l.s.full(l.changes, l.bytes) {

@@ -58,6 +58,7 @@ func (l *lane) add(ctx context.Context, b *batch, r keyed, decoded *schemas.Deco
 	if err != nil {
 		return err
 	}
+	b.toll.add(decoded.Op, r.Size())
 	if err := l.s.st.checkClock(r.Seq, r.hlc); err != nil {
 		// It is tried alone then, when what comes before is written.
 		return &batchFailure{r.Seq, r.Seq, int(b.changes) + 1, err}

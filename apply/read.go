@@ -214,6 +214,7 @@ func (s *session) join(ctx context.Context, end *spine.Ending) error {
 	m, yielded := s.madeBy(end), end.Yielded
 	b.seq, b.hlc = end.Stamp.Seq, max(b.hlc, end.Stamp.HLC)
 	b.commits = append(b.commits, end.CommitMicros)
+	b.way.committed, b.way.published = end.CommitMicros, end.Millis*1000
 	b.changes += n
 	s.cautiously--
 	var err error
@@ -244,6 +245,7 @@ func (s *session) merge(ctx context.Context, end *spine.Ending) error {
 		if err != nil {
 			return err
 		}
+		b.toll.add(s.decoded.Op, r.Size())
 		if isCopied(&s.decoded) {
 			if err := b.addCopied(t, key, s.decoded.After, s.copied(m)); err != nil {
 				return t.unreadable(r.Record, err)
@@ -283,6 +285,7 @@ func (s *session) joinOrdered(ctx context.Context, m made) error {
 		b.bytes += r.Size()
 		c := change{record: r}
 		if c.table, c.key, err = s.binders.decode(ctx, r, &c.Decoded); err == nil {
+			b.toll.add(c.Op, r.Size())
 			changes = append(changes, c)
 		}
 		return err
@@ -399,12 +402,14 @@ func (s *session) handOver(ctx context.Context) error {
 	b := s.open
 	s.open = newBatch(int(min(b.changes, maxRoom)))
 	b.stamps, s.stamps = s.stamps, nil
+	b.beats, s.beats = s.beats, nil
+	b.way.taken = time.Now().UnixMicro()
 	if time.Since(s.attached) > saveEvery/2 {
 		b.offsets, s.attached = s.in.Taken(), time.Now()
 	}
 	if len(b.tables) == 0 && (b.ordered == nil || len(b.ordered.steps) == 0) {
 		// Nothing of the task in it: nothing to write means nothing written.
-		s.stamps = b.stamps
+		s.stamps, s.beats = b.stamps, b.beats
 		return nil
 	}
 	b.sortTables()

@@ -30,6 +30,15 @@ func (s *session) at(m made, r spine.Record, order int64) made {
 // noteEnd is told of each END record of the source's that is done with. Of many it
 // keeps what tells most: the last of each origin.
 func (s *session) noteEnd(end *spine.Ending) {
+	if isBeat(end.Canary) && end.Stamp.Origin == s.st.cfg.Source {
+		if !s.learning() {
+			s.beats = append(s.beats, end.CommitMicros)
+		}
+		return // it has no number
+	}
+	if s.versions == nil {
+		return
+	}
 	if stamp := &end.Stamp; stamp.Origin == s.st.cfg.Source {
 		s.versions.clashes.remoteSeen.note(stamp.Seq, stamp.Seen.Of(s.st.cfg.Process.Region))
 	}

@@ -68,6 +68,7 @@ type session struct {
 	known         change.Seq     // the last that was applied before this session
 	keptUpTo      change.Seq     // the last that was settled then, as far as is known
 	stamps        []change.Stamp // of the source's transactions that no batch has yet
+	beats         []int64        // commit times of canaries that no batch has yet, Unix µs
 	repairsFailed int            // in a row
 	pulseFrom     time.Time      // when the next canary may be sent
 	tailLate      atomic.Bool    // the last one didn't come back in time
@@ -197,6 +198,7 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 	source := s.st.cfg.Source
 	s.asm = &spine.Assembler{Source: source, Task: s.st.cfg.Spec.Task, Wanted: s.st.wanted(), Applied: applied.Seq, Newest: applied,
 		Accept: func(origin change.Region) bool { return origin == source }}
+	s.asm.Passed = s.noteEnd
 	s.in = spine.NewConsumer(client, registry, s.asm)
 	s.in.Left, s.in.Queued, s.in.Pass = &s.st.echoes, &s.st.queued, s.st.passes
 	s.saver = &spine.Committer{Admin: s.in.Admin, Source: source, Spine: s.in.Spine(), Group: topics.Group(s.st.cfg.Spec.Task, source, s.st.cfg.Process.Region)}

@@ -33,7 +33,6 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 		s.pool.crowded, s.pool.differed, s.recorder = s.crowded, s.differed, s.newRecorder(s.target)
 	}
 	s.pool.versions = s.versions
-	s.asm.Passed = s.noteEnd
 	if s.binders.weigher = newWeigher(s.target, dialectOf(server)); s.round != nil {
 		s.binders.weigher = s.round.weigher
 	}

@@ -54,6 +54,9 @@ type Stream struct {
 	careful bool // the next session applies transactions one by one
 
 	lags         lags
+	ways         ways
+	delay        delay
+	tolls        tolls
 	rows         atomic.Int64
 	transactions atomic.Int64
 	batches      atomic.Int64
@@ -202,6 +205,9 @@ func (st *Stream) applied(seq change.Seq) {
 func (st *Stream) wrote(b *batch) {
 	now := time.Now()
 	st.lags.observe(now, b.commits)
+	st.ways.observe(now, b.way)
+	st.delay.observe(now, b.beats)
+	st.tolls.add(b.toll)
 	st.rows.Add(b.changes)
 	st.transactions.Add(int64(len(b.commits)))
 	st.batches.Add(1)
@@ -227,8 +233,15 @@ type Status struct {
 	Rows         int64 `json:"rows"`
 	Transactions int64 `json:"transactions"`
 	Batches      int64 `json:"batches"`
-	Retries      int64 `json:"retries"`
-	Echoes       int64 `json:"echoes_filtered"`
+	// Inserts and so on count those rows by what the changes do, Copied those of initial copies;
+	// Bytes is what they take in Kafka, unpacked.
+	Inserts int64 `json:"inserts"`
+	Updates int64 `json:"updates"`
+	Deletes int64 `json:"deletes"`
+	Copied  int64 `json:"copied"`
+	Bytes   int64 `json:"bytes"`
+	Retries int64 `json:"retries"`
+	Echoes  int64 `json:"echoes_filtered"`
 	// LocalWon and RemoteWon count rows that both regions had written without
 	// knowing of each other, by whose write stays, when that is recorded in
 	// duplex.conflicts; Repaired those put back after an
@@ -252,16 +265,30 @@ type Status struct {
 	ClockAheadMillis float64 `json:"clock_ahead_ms"`
 	// Lag is the time from commit in the source to visible in the target, of
 	// the last 4,096 transactions.
-	LagP50Millis float64    `json:"lag_p50_ms"`
-	LagP95Millis float64    `json:"lag_p95_ms"`
-	LagP99Millis float64    `json:"lag_p99_ms"`
-	LastApplied  *time.Time `json:"last_applied,omitempty"`
+	LagP50Millis float64 `json:"lag_p50_ms"`
+	LagP95Millis float64 `json:"lag_p95_ms"`
+	LagP99Millis float64 `json:"lag_p99_ms"`
+	// LagParts tell where the lag comes from; with ordering key nothing.
+	LagParts Parts `json:"lag_parts"`
+	// Canary is the delay that the last canary measured, nil if none has come in this run: with
+	// ordering key, or if the source's process writes none.
+	Canary      *Canary    `json:"canary,omitempty"`
+	LastApplied *time.Time `json:"last_applied,omitempty"`
 	// Partitions is how many partitions of the topics this process has, with
 	// ordering key.
 	Partitions int64 `json:"partitions,omitempty"`
 	QueueBytes int64 `json:"queue_bytes"`
 	// Skipped are transactions that were left out for good, as an operator confirmed.
 	Skipped []Skip `json:"skipped,omitempty"`
+}
+
+// Canary is what the last canary of the source tells.
+type Canary struct {
+	// DelayMillis is how long after its commit in the source all that was committed before it was visible in the target.
+	DelayMillis float64 `json:"delay_ms"`
+	// AgoMillis is how long ago that commit was: where it is much more than the pause between two canaries,
+	// the stream is behind by that much.
+	AgoMillis float64 `json:"ago_ms"`
 }
 
 // Status returns the present status.
@@ -277,6 +304,12 @@ func (st *Stream) Status() Status {
 		LagP50Millis: millis(q.P50), LagP95Millis: millis(q.P95), LagP99Millis: millis(q.P99),
 		VersionBytes: st.remembered.memory.Load(), SpilledVersions: st.remembered.spilled.Load(), SpilledBytes: st.remembered.disk.Load(),
 		QueueBytes: st.queued.Load(), Partitions: st.partitions.Load(),
+	}
+	t := &st.tolls
+	s.Inserts, s.Updates, s.Deletes, s.Copied, s.Bytes = t.inserts.Load(), t.updates.Load(), t.deletes.Load(), t.copied.Load(), t.bytes.Load()
+	s.LagParts = st.ways.show()
+	if took, ago, any := st.delay.show(time.Now()); any {
+		s.Canary = &Canary{millis(took), millis(ago)}
 	}
 	s.Skipped = slices.Clone(st.skipped)
 	if !st.at.IsZero() {

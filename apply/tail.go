@@ -419,6 +419,9 @@ func (t *tail) passed(end *spine.Ending) {
 			return
 		}
 	}
+	if isBeat(end.Canary) {
+		return // it has no number
+	}
 	t.hlc = max(t.hlc, end.Stamp.HLC)
 	t.v.read(end.Stamp)
 	if end.Canary == "" {

@@ -74,6 +74,8 @@ type progress struct {
 	lag      time.Duration
 	ddlGTID  string
 	ddl      string
+	// statements counts those on captured tables.
+	statements int64
 }
 
 // New makes a capture; Run runs it.
@@ -104,9 +106,11 @@ type Status struct {
 	Transactions int64 `json:"transactions"`
 	// LagMillis is how long after its commit the newest transaction was
 	// published; QueueBytes what is read and not yet published.
-	LagMillis  int64  `json:"lag_ms"`
-	QueueBytes int64  `json:"queue_bytes"`
-	LastDDL    string `json:"last_ddl,omitempty"`
+	LagMillis  int64 `json:"lag_ms"`
+	QueueBytes int64 `json:"queue_bytes"`
+	// DDL counts statements on captured tables, since the process began; LastDDL is the last.
+	DDL     int64  `json:"ddl"`
+	LastDDL string `json:"last_ddl,omitempty"`
 	// Copy is how far the initial copies from this region are, nil if there are none.
 	Copy *CopyStatus `json:"copy,omitempty"`
 }
@@ -132,7 +136,7 @@ func (c *Capture) Status() Status {
 		}
 		s.Seen[e.Region] = int64(e.Seq)
 	}
-	if p.ddlGTID != "" {
+	if s.DDL = p.statements; p.ddlGTID != "" {
 		s.LastDDL = p.ddlGTID + " " + p.ddl
 	}
 	return s
@@ -159,6 +163,7 @@ func (c *Capture) noteDDL(gtid, statement string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress.ddlGTID, c.progress.ddl = gtid, statement
+	c.progress.statements++
 }
 
 // counts are what the open Kafka transaction holds. They are added to the
@@ -167,6 +172,9 @@ type counts struct{ rows, applied, transactions int64 }
 
 // add counts a published transaction.
 func (c *counts) add(txn *transaction) {
+	if txn.total == 0 && txn.canary != "" {
+		return
+	}
 	c.transactions++
 	if txn.marked {
 		c.applied += txn.total

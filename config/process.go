@@ -36,6 +36,9 @@ type Process struct {
 	Listen string `yaml:"listen"`
 	// Heartbeat is how often capture publishes a sign of life, 0: never.
 	Heartbeat time.Duration `yaml:"heartbeat"`
+	// Canary is how often apply writes a canary into the region's database, by which the other regions measure
+	// the delay; 0: never.
+	Canary    time.Duration `yaml:"canary"`
 	Conflicts Conflicts     `yaml:"conflicts"`
 }
 
@@ -127,6 +130,7 @@ const (
 	DefaultReplicationFactor = 3
 	DefaultPartitions        = 4
 	DefaultRetention         = 168 * time.Hour
+	DefaultCanary            = time.Second
 )
 
 // Load reads the process file at path. Relative paths in the file start from
@@ -166,6 +170,7 @@ func Parse(name string, data []byte) (*Process, error) {
 func (p *Process) setDefaults(doc *document) {
 	preset(doc, "engine", &p.Engine, EngineMySQL)
 	preset(doc, "listen", &p.Listen, DefaultListen)
+	preset(doc, "canary", &p.Canary, DefaultCanary)
 	preset(doc, "mysql.tls", &p.MySQL.TLS.Mode, TLSVerifyFull)
 	preset(doc, "mysql.server_id", &p.MySQL.ServerID, serverID(p.Region))
 	conflicts := DefaultConflicts()

@@ -122,7 +122,7 @@ func TestRefusals(t *testing.T) {
 		{"versions on disk", file("e", mysql, kafka, registry, "conflicts: {spill_limit: 0}"), "conflicts.spill_limit", "1MiB to 65536GiB"},
 		{"versions nowhere", file("e", mysql, kafka, registry, "conflicts: {spill_dir: ''}"), "conflicts.spill_dir", "leave the line out"},
 		{"unknown", file("e", mysql, `{brokers: ["b:1"], replicaton_factor: 3}`, registry, ""), "kafka.replicaton_factor", "did you mean replication_factor?"},
-		{"unknown far", file("e", mysql, kafka, registry, "colour: red"), "colour", "known here are conflicts, engine, heartbeat, kafka, listen"},
+		{"unknown far", file("e", mysql, kafka, registry, "colour: red"), "colour", "known here are canary, conflicts, engine, heartbeat, kafka, listen"},
 		{"repeated", file("e", mysql, kafka, registry, "region: e"), "", "already defined"},
 		{"null", file("e", mysql, kafka, registry, "listen:"), "listen", "no value"},
 		{"number as text", file("e", `{address: "a:1", user: u, password: 0123}`, kafka, registry, ""), "mysql.password", "quotes"},

@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
+	"slices"
 )
 
 // The TLS modes.
@@ -118,4 +120,23 @@ func verifyChainOnly(c *tls.Config) {
 		}
 		return nil
 	}
+}
+
+// Certificates returns the files with certificates that the process file names, each once.
+func (p *Process) Certificates() (files []string) {
+	add := func(all ...string) {
+		for _, file := range all {
+			if file != "" && !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	of := func(k *Kafka, r *Registry) { add(k.TLS.CA, k.TLS.Cert, r.CA, r.Cert) }
+	add(p.MySQL.TLS.CA, p.MySQL.TLS.Cert)
+	of(&p.Kafka, &p.Registry)
+	for _, region := range slices.Sorted(maps.Keys(p.Peers)) {
+		peer := p.Peers[region]
+		of(&peer.Kafka, &peer.Registry)
+	}
+	return files
 }

@@ -47,7 +47,8 @@ func (p *Process) Validate() error {
 		CheckRegion("region", p.Region),
 		CheckChoice("engine", p.Engine, EngineMySQL, EngineMariaDB),
 		checkAddress("listen", p.Listen),
-		checkHeartbeat(p.Heartbeat),
+		checkPause("heartbeat", p.Heartbeat),
+		checkPause("canary", p.Canary),
 		p.Conflicts.validate(),
 		p.MySQL.validate(),
 		p.Kafka.validate("kafka"),
@@ -61,11 +62,12 @@ func (p *Process) Validate() error {
 	return errors.Join(problems...)
 }
 
-func checkHeartbeat(every time.Duration) error {
+// checkPause checks how often something is done, 0 for never.
+func checkPause(setting string, every time.Duration) error {
 	if every == 0 {
 		return nil
 	}
-	return CheckRange("heartbeat", every, time.Second, 24*time.Hour)
+	return CheckRange(setting, every, time.Second, 24*time.Hour)
 }
 
 func (c Conflicts) validate() error {

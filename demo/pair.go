@@ -143,7 +143,9 @@ func (p *pair) westProcess(east *config.Process) (*config.Process, error) {
 const anyPort = "127.0.0.1:0"
 
 func (s *side) process(kafka, registry string) (*config.Process, error) {
-	text := fmt.Sprintf("region: %s\nmysql: {address: '%s', user: root, password: '', tls: off}\nkafka: %s\nregistry: %s\n", s.name, s.server.Addr, kafka, registry)
+	// Without canaries, as in the end all must come to rest.
+	text := fmt.Sprintf("region: %s\nmysql: {address: '%s', user: root, password: '', tls: off}\nkafka: %s\nregistry: %s\ncanary: 0s\n",
+		s.name, s.server.Addr, kafka, registry)
 	process, err := config.Parse(string(s.name)+".yaml", []byte(text))
 	if err != nil {
 		return nil, err

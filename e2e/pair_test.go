@@ -21,6 +21,8 @@ type side struct {
 	// The flow mappings of a process file. A test may replace them before it
 	// makes processes.
 	mysqlText, kafkaText, registryText, peersText, conflictsText string
+	// canaries has apply write canaries as it does by default: then nothing ever comes to rest.
+	canaries bool
 }
 
 // pair is two regions, or three, the task between them, and their processes.
@@ -175,6 +177,9 @@ func (p *pair) processFile(s *side, name string) (path, listen string) {
 	lines := []string{"region: " + s.region, "mysql: " + s.mysqlText, "kafka: " + s.kafkaText, "registry: " + s.registryText, "listen: " + listen}
 	if s.mysql.IsMariaDB() {
 		lines = append(lines, "engine: mariadb")
+	}
+	if !s.canaries {
+		lines = append(lines, "canary: 0s")
 	}
 	if s.peersText != "" {
 		lines = append(lines, "peers: "+s.peersText)

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"duplex/apply"
 	"duplex/conflicts"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,9 @@ var (
 	captureSeq          = desc("capture_seq", "number of the last local transaction published", captureLabels...)
 	copyTables          = desc("capture_copy_tables", "tables of initial copies from this region, by whether they are copied", append(captureLabels, "copied")...)
 	copyRows            = desc("capture_copy_rows", "rows of initial copies from this region: those copied, and those estimated to be left", append(captureLabels, "copied")...)
+	retention           = desc("kafka_retention_seconds", "how long the topics of the region's tables keep records", captureLabels...)
+	certificate         = desc("certificate_expires_timestamp_seconds", "when the first certificate in a file of the process file expires, Unix seconds", append(captureLabels, "file")...)
+	captureDDL          = desc("capture_statements_total", "statements on captured tables", captureLabels...)
 	captureQueue        = desc("capture_queue_bytes", "bytes read from the binlog and not yet published", captureLabels...)
 
 	applyState        = desc("apply_state", "1 for the state that the stream is in", append(applyLabels, "state")...)
@@ -36,6 +40,11 @@ var (
 	applySpilled      = desc("apply_spilled_bytes", "disk space taken by the versions of rows that there was no memory for", applyLabels...)
 	applyRepaired     = desc("apply_repaired_rows_total", "rows put back after an older write had come over a newer one", applyLabels...)
 	applyAhead        = desc("apply_clock_ahead_seconds", "how far the source's newest transaction was dated ahead of the clock here when it came: near 0 or negative if both clocks are right", applyLabels...)
+	applyChanges      = desc("apply_changes_total", "changes of the source that were applied, by what they do", append(applyLabels, "op")...)
+	applyBytes        = desc("apply_bytes_total", "bytes of those changes in Kafka, unpacked", applyLabels...)
+	applyPart         = desc("apply_lag_part_seconds", "where the lag comes from: the source's capture, Kafka with what waits there, or apply", append(applyLabels, "part", "quantile")...)
+	applyCanaryDelay  = desc("apply_canary_delay_seconds", "how long after its commit in the source all before the last canary was visible in the target", applyLabels...)
+	applyCanaryAge    = desc("apply_canary_age_seconds", "how long ago the last canary that came was committed: where it grows, the stream is behind by that much", applyLabels...)
 	applySeq          = desc("apply_seq", "number of the source's last transaction applied", applyLabels...)
 	applyPartitions   = desc("apply_partitions", "with ordering key: partitions of the source's topics that this process has", applyLabels...)
 	applyQueue        = desc("apply_queue_bytes", "bytes fetched and not yet assembled", applyLabels...)
@@ -63,6 +72,13 @@ func (r *Region) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	process := r.cfg.Process
+	put(retention, gauge, process.Kafka.Retention.Seconds(), string(process.Region))
+	for _, file := range process.Certificates() {
+		if at, any := expiry(file); any {
+			put(certificate, gauge, float64(at.Unix()), string(process.Region), file)
+		}
+	}
 	s := r.Status()
 	if c := s.Capture; c != nil {
 		region := string(c.Region)
@@ -72,6 +88,7 @@ func (r *Region) Collect(ch chan<- prometheus.Metric) {
 		put(captureTransactions, counter, float64(c.Transactions), region)
 		put(captureLag, gauge, float64(c.LagMillis)/1000, region)
 		put(captureSeq, gauge, float64(c.Seq), region)
+		put(captureDDL, counter, float64(c.DDL), region)
 		put(captureQueue, gauge, float64(c.QueueBytes), region)
 		if p := c.Copy; p != nil {
 			put(copyTables, gauge, float64(p.TablesDone), region, "yes")
@@ -92,6 +109,19 @@ func (r *Region) Collect(ch chan<- prometheus.Metric) {
 		put(applyLag, gauge, a.LagP50Millis/1000, task, source, target, "0.5")
 		put(applyLag, gauge, a.LagP95Millis/1000, task, source, target, "0.95")
 		put(applyLag, gauge, a.LagP99Millis/1000, task, source, target, "0.99")
+		for op, n := range map[string]int64{"insert": a.Inserts, "update": a.Updates, "delete": a.Deletes, "copy": a.Copied} {
+			put(applyChanges, counter, float64(n), task, source, target, op)
+		}
+		put(applyBytes, counter, float64(a.Bytes), task, source, target)
+		for part, p := range map[string]apply.Part{"capture": a.LagParts.Capture, "kafka": a.LagParts.Kafka, "apply": a.LagParts.Apply} {
+			put(applyPart, gauge, p.P50Millis/1000, task, source, target, part, "0.5")
+			put(applyPart, gauge, p.P95Millis/1000, task, source, target, part, "0.95")
+			put(applyPart, gauge, p.P99Millis/1000, task, source, target, part, "0.99")
+		}
+		if a.Canary != nil {
+			put(applyCanaryDelay, gauge, a.Canary.DelayMillis/1000, task, source, target)
+			put(applyCanaryAge, gauge, a.Canary.AgoMillis/1000, task, source, target)
+		}
 		put(applyConflicts, counter, float64(a.LocalWon), task, source, target, target)
 		put(applyConflicts, counter, float64(a.RemoteWon), task, source, target, source)
 		put(applyYielded, counter, float64(a.Yielded), task, source, target)

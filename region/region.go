@@ -151,6 +151,9 @@ func (r *Region) Run(ctx context.Context) error {
 	for _, stream := range r.streams {
 		services.Go(func() { stream.Run(ctx) })
 	}
+	if r.cfg.Services&Apply != 0 {
+		services.Go(func() { apply.NewBeat(r.cfg.Process, r.cfg.Log).Run(ctx) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- r.console.Serve() }()
 	select {

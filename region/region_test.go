@@ -77,6 +77,19 @@ func TestTwoRegionsStayEqual(t *testing.T) {
 	if got := a.Status().Apply[0].Rows; got != westMade {
 		t.Errorf("east applied %d changes, west made %d", got, westMade)
 	}
+	if got := b.Status().Apply[0]; got.Copied != existing || got.Inserts != 100+11 || got.Updates != 50 || got.Deletes != 10+11 || got.Bytes < eastMade*20 {
+		t.Errorf("west's status has %d rows copied, %d inserts, %d updates, %d deletes, %d bytes", got.Copied, got.Inserts, got.Updates, got.Deletes, got.Bytes)
+	}
+	// Nobody writes any more, and still the delay is known.
+	before := time.Now()
+	eventually(t, time.Minute, func() error {
+		for _, r := range []*region.Region{a, b} {
+			if c := r.Status().Apply[0].Canary; c == nil || time.Duration(c.AgoMillis*1e6) > time.Since(before) {
+				return fmt.Errorf("the last canary is %+v", c)
+			}
+		}
+		return nil
+	})
 }
 
 func servers(t *testing.T) (east, west *testbed.MySQL) {
