@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"duplex/apply/statement"
@@ -9,6 +10,7 @@ import (
 	"duplex/converge"
 	"duplex/mysql"
 	"duplex/spine"
+	"duplex/supervise"
 	"duplex/topics"
 )
 
@@ -85,6 +87,9 @@ func (m *partsMend) run(ctx context.Context) error {
 		return nil
 	}
 	w.rollback(ctx)
+	if _, is := sumFailure(err); is {
+		return supervise.Permanent(fmt.Errorf("putting right a row that regions changed at once: %w", err)) // again it would be the same
+	}
 	// A row that was absent couldn't be locked, and may be there now.
 	fault := mysql.Classify(err)
 	if s.repairsFailed++; fault.Class == mysql.Retry || fault.Number != 0 && s.repairsFailed < maxRepairs {

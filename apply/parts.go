@@ -62,7 +62,7 @@ func newParts(t *boundTable) (*parts, error) {
 	case len(t.binder.Unique()) > 0:
 		return nil, refuse("merge-columns and delta can't be used for a table with a unique key besides the primary key (%s): two rows that both have a value can't both keep what was merged into them; mend: drop that key in every region, or give the table policy last-write-wins without delta", t.binder.Unique()[0].Name)
 	case !t.tracked || !t.binder.ExactKey():
-		return nil, refuse("merge-columns and delta need a primary key of which the server takes no two texts for the same; mend: give its text columns a binary collation such as utf8mb4_bin, in every region, or give the table policy last-write-wins without delta")
+		return nil, refuse("merge-columns and delta need a primary key of which the server takes no two texts for the same; mend: give its text columns a collation that ignores nothing, not even spaces at the end (MySQL: utf8mb4_0900_bin, MariaDB: utf8mb4_nopad_bin), or make them VARBINARY, in every region, or give the table policy last-write-wins without delta")
 	}
 	p := &parts{binder: t.binder, value: t.envelope.Value}
 	for _, name := range t.rule.Delta {

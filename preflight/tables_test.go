@@ -128,6 +128,36 @@ func TestConflictRules(t *testing.T) {
 	})
 }
 
+// Rules of which rows are made of parts are refused where apply would refuse them.
+func TestPartedRules(t *testing.T) {
+	onEveryPair(t, func(t *testing.T, w *world) {
+		for i := range w.servers {
+			w.exec(i, "CREATE TABLE shop_eu.stock (id INT PRIMARY KEY, n INT UNSIGNED NOT NULL, d DECIMAL(9,2) NOT NULL, z INT, x DOUBLE NOT NULL, o INT)",
+				"CREATE TABLE shop_eu.coded (id INT PRIMARY KEY, n INT NOT NULL, code INT, UNIQUE KEY (code))",
+				"CREATE TABLE shop_eu.named (name VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, n INT NOT NULL)",
+				"CREATE TABLE shop_eu.child (id INT PRIMARY KEY, n INT NOT NULL, o INT, CONSTRAINT c1 FOREIGN KEY (o) REFERENCES shop_eu.orders (id) ON DELETE CASCADE)")
+		}
+		use := func(table, rule string) {
+			w.useTask(`tables: {include: ["shop_eu.*"]}` + "\nconflicts: {tables: {shop_eu." + table + ": {" + rule + "}}}")
+		}
+		refused := []string{"east conflict-rule refuse", "west conflict-rule refuse"}
+		for _, rule := range []string{"delta: [n, d]", "policy: merge-columns", "policy: merge-columns, delta: [n]"} {
+			use("stock", rule)
+			w.expect()
+			for _, table := range []string{"coded", "child"} {
+				use(table, strings.ReplaceAll(rule, "n, d", "n"))
+				w.expect(refused...)
+			}
+		}
+		for _, column := range []string{"z", "x", "id", "none"} {
+			use("stock", "delta: ["+column+"]")
+			w.expect(refused...)
+		}
+		use("named", "delta: [n]")
+		w.mends(refused...)
+	})
+}
+
 // With ordering key a table must have its rows in one partition each.
 func TestKeyOrder(t *testing.T) {
 	onEveryPair(t, func(t *testing.T, w *world) {

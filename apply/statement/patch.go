@@ -167,12 +167,15 @@ func (b *Binder) Counter(field int, row []byte, span schemas.Span) (*big.Int, er
 func (b *Binder) Generated(field int) bool { return b.row[field].generated }
 
 // RefuseCounter tells why a column of the target can't be a counter, nil if it can.
-func (b *Binder) RefuseCounter(name string) error {
-	at := b.table.Column(name)
+func (b *Binder) RefuseCounter(name string) error { return RefuseCounter(b.table, name) }
+
+// RefuseCounter tells why a column of a table can't be a counter, nil if it can.
+func RefuseCounter(t *schemas.Table, name string) error {
+	at := t.Column(name)
 	if at < 0 {
 		return fmt.Errorf("there is no such column")
 	}
-	c := &b.table.Columns[at]
+	c := &t.Columns[at]
 	integer := c.Type >= schemas.TinyInt && c.Type <= schemas.BigInt
 	switch {
 	case !integer && c.Type != schemas.Decimal:
@@ -180,9 +183,9 @@ func (b *Binder) RefuseCounter(name string) error {
 	case c.Generated:
 		return fmt.Errorf("the server generates it")
 	case c.Nullable:
-		return fmt.Errorf("it may be NULL, to which nothing can be added; mend: ALTER TABLE %s MODIFY COLUMN %s %s NOT NULL DEFAULT 0", qualified(b.table), quote(c.Name), nativeName(c))
+		return fmt.Errorf("it may be NULL, to which nothing can be added; mend: ALTER TABLE %s MODIFY COLUMN %s %s NOT NULL DEFAULT 0", qualified(t), quote(c.Name), nativeName(c))
 	}
-	for _, k := range b.table.Key {
+	for _, k := range t.Key {
 		if k == at {
 			return fmt.Errorf("it is part of the primary key")
 		}
