@@ -100,6 +100,13 @@ func (f *Frontier) Ahead(seen change.Seen) bool {
 	return false
 }
 
+// Behind reports whether a transaction has seen one of another region that hasn't been decided
+// here, or may have: numbers may begin anew, HLCs don't.
+func (f *Frontier) Behind(of change.Region, s change.Stamp) bool {
+	d := f.feed(of)
+	return s.Seen.Of(of) > d.seq && d.clock < s.HLC
+}
+
 // Concurrent reports whether a write that is known and a change that comes in
 // from another region were made without either having seen the other: it is then
 // a conflict, which one of them loses. It is to be asked when a change is decided, and when

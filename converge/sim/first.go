@@ -33,6 +33,9 @@ func (w *world) gather(r *region, source int) {
 		if t.marked || t.stamp.Seq <= r.durable[source] {
 			continue
 		}
+		if w.early(r, t) {
+			break
+		}
 		for i := range t.n {
 			if t.outbox && w.broken == noPublishing {
 				break
@@ -48,12 +51,37 @@ func (w *world) gather(r *region, source int) {
 	w.sift(r, source)
 }
 
+// early reports whether a transaction of another region has seen one of a third that isn't applied here,
+// where that must be known to tell whose a unique value is.
+func (w *world) early(r *region, t *txn) bool {
+	if w.unique == 0 || w.pair() || w.broken == noWaiting || t.marked {
+		return false
+	}
+	for s, of := range names[:len(w.regions)] {
+		if s != int(r.id) && of != t.stamp.Origin && t.stamp.Seen.Of(of) > r.applied[s] && r.frontier.Behind(of, t.stamp) {
+			return true
+		}
+	}
+	return false
+}
+
+// goesOn reports whether the next transaction of a source can be taken.
+func (w *world) goesOn(r *region, source int) bool {
+	from, at := &w.regions[source], r.streams[source].next
+	if at == from.published {
+		return false
+	}
+	early := w.early(r, &from.binlog[at])
+	w.stats.early += count(early)
+	return !early
+}
+
 // foreign is a row of a transaction of the other region, as a batch has it.
 func (w *world) foreign(r *region, source uint8, at, i int) item {
 	t := &w.regions[source].binlog[at]
 	write := converge.Write{Version: w.told(t.version(i)), Seq: t.stamp.Seq, Digest: r.left(source, t.stamp.Seq), Place: place(source, at, i), Rank: w.rank(source, t.rows[i].after)}
-	if t.outbox && t.version(i).Origin == r.name {
-		write.Seq = 0 // numbers of the other region
+	if t.outbox && t.version(i).Origin != names[source] {
+		write.Seq = 0 // the source's numbers say nothing of a version of another region
 	}
 	return item{key: t.rows[i].key, write: write, after: t.rows[i].after}
 }
@@ -143,7 +171,7 @@ func (w *world) wroteFirst(r *region, key uint8, write converge.Write, at conver
 		w.must(w.rivals(r).Wrote(indexed(key), write, w.stampAt(write.Place).Seen, at))
 		return
 	}
-	if k, known := r.index.Of(indexed(key)); known && k.Read && k.Last&1 == 1 {
+	if k, known := r.index.Of(indexed(key)); known && k.Read && (k.Last&1 == 1 || !w.pair()) {
 		w.must(r.index.Marked(indexed(key), write, at))
 		return
 	}
@@ -234,11 +262,11 @@ func (w *world) echoed(r *region, at, i int) {
 
 // echo is what a row that apply wrote is taken for.
 func (w *world) echo(r *region, key uint8, t *txn) converge.Digest {
-	if d := r.repair.puts[key]; d != 0 && int(t.origin) == w.repairer(r) {
+	k, known := r.index.Of(indexed(key))
+	if d := r.repair.puts[key]; d != 0 && int(t.origin) == w.repairer(r) && k.Digest == d {
 		return d
 	}
-	k, known := r.index.Of(indexed(key))
-	if known && k.Version.Origin == names[t.origin] && k.Seq <= t.seq && k.Digest&1 == 0 {
+	if known && k.Version.Origin == names[t.origin] && k.Seq <= t.seq && k.Digest&1 == 0 && (k.Seq > 0 || w.broken == noCarrier) {
 		return k.Digest // the batch had it
 	}
 	return r.left(t.origin, t.seq)
@@ -318,12 +346,13 @@ func (w *world) ofFirst(must []action, r *region) []action {
 	fix, maker := &r.repair, &r.streams[w.repairer(r)].job
 	can := func(do func(*world, *region, int), arg int) { must = append(must, action{do, r.id, int8(arg)}) }
 	read := func(j *job) bool { return w.read(r) >= j.waitFor }
+	rooming := w.rooming(r)
 	for arg := range w.regions {
 		j := r.jobOf(arg)
 		switch {
 		case j.stage == decided && w.free(r, j, arg):
 			can((*world).attempt, arg)
-		case j.stage == crowded && (j == fix || fix.stage == idle):
+		case j.stage == crowded && (j == fix || fix.stage == idle) && (!rooming || w.broken == noTurns && w.canHold(r, j)):
 			can((*world).ask, arg)
 		case j.stage == asking && read(j):
 			can((*world).answer, arg)
@@ -336,14 +365,14 @@ func (w *world) ofFirst(must []action, r *region) []action {
 			continue
 		}
 		switch {
-		case j.stage == idle && (fix.stage == idle || j != maker) && r.streams[arg].next < w.regions[arg].published:
+		case j.stage == idle && (fix.stage == idle || j != maker) && w.goesOn(r, arg):
 			can((*world).gather, arg)
 		case j.stage == committed:
 			can((*world).remember, arg)
 		}
 	}
 	switch {
-	case w.broken != noAudit && fix.stage == idle && (maker.stage == idle || maker.stage == crowded) && len(r.index.Suspects(w.pos(r))) > 0:
+	case w.broken != noAudit && fix.stage == idle && !rooming && (maker.stage == idle || maker.stage == crowded) && len(r.index.Suspects(w.pos(r))) > 0:
 		can((*world).lookBehind, int(r.id))
 	case fix.stage == waiting && read(fix):
 		can((*world).putBack, int(r.id))

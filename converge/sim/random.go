@@ -32,4 +32,5 @@ func (s *stats) add(o stats) {
 	s.conflicts += o.conflicts
 	s.reborn += o.reborn
 	s.spilled += o.spilled
+	s.early += o.early
 }

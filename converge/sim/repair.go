@@ -55,7 +55,7 @@ func (w *world) crash(r *region, _ int) {
 	for k := range r.rows {
 		r.rows[k].held, r.rows[k].latched = 0, 0
 	}
-	r.repair = job{}
+	r.repair, r.applied = job{}, r.durable
 	r.frontier = converge.NewFrontier(r.name, names[:len(w.regions)])
 	if w.pair() {
 		w.crashPair(r)

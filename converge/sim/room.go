@@ -26,6 +26,31 @@ func (w *world) ask(r *region, source int) {
 	j.stage, j.waitFor = asking, len(r.binlog)
 }
 
+// rooming reports whether a job makes room. One does at a time.
+func (w *world) rooming(r *region) bool {
+	for arg := range w.regions {
+		if at := r.jobOf(arg).stage; at == asking || at == making || at == made {
+			return true
+		}
+	}
+	return false
+}
+
+// canHold reports whether nobody has locked what a job would lock to make room.
+func (w *world) canHold(r *region, j *job) bool {
+	for _, it := range j.items[:j.n] {
+		if r.rows[it.key].held != 0 {
+			return false
+		}
+	}
+	for k := range w.holders(r, j) {
+		if r.rows[k].held != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // holders are the rows that have unique values which the job is to give to others.
 func (w *world) holders(r *region, j *job) map[uint8]bool {
 	found := map[uint8]bool{}
@@ -58,7 +83,7 @@ func (w *world) answer(r *region, source int) {
 			continue
 		}
 		if r.rows[k].held == 0 {
-			w.letGo(r, j, crowded) // one more than was locked
+			w.letGo(r, source, crowded) // one more than was locked
 			return
 		}
 		if r.index.Suspect(indexed(k)) {
@@ -71,10 +96,10 @@ func (w *world) answer(r *region, source int) {
 	}
 	switch {
 	case stale && source == int(r.id):
-		w.letGo(r, j, idle)
+		w.letGo(r, source, idle)
 		w.holdAll(r)
 	case stale:
-		w.letGo(r, j, crowded) // the repair comes first
+		w.letGo(r, source, crowded) // the repair comes first
 	default:
 		w.yieldFirst(r, j)
 		j.stage = making
@@ -82,17 +107,13 @@ func (w *world) answer(r *region, source int) {
 }
 
 // letGo gives up all locks of a job.
-func (w *world) letGo(r *region, j *job, next stage) {
-	of := uint8(r.id) + 1
-	if j != &r.repair {
-		of = 2 - r.id
-	}
+func (w *world) letGo(r *region, source int, next stage) {
 	for k := range r.rows {
-		if r.rows[k].latched == of {
+		if r.rows[k].latched == uint8(source)+1 {
 			r.rows[k].held, r.rows[k].latched = 0, 0
 		}
 	}
-	j.stage = next
+	r.jobOf(source).stage = next
 }
 
 // yieldFirst notes in j.yields what is to be deleted.
@@ -151,7 +172,7 @@ func (w *world) makeRoom(r *region, source int) {
 		r.binlog = append(r.binlog, t)
 		w.logf("%s makes room: %s, at %d", r.name, t.text(), len(r.binlog))
 	}
-	w.letGo(r, j, made)
+	w.letGo(r, source, made)
 	j.waitFor = len(r.binlog)
 }
 

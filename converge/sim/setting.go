@@ -15,7 +15,7 @@ type setting struct {
 	policy               policy
 	replay               bool
 	evict                bool
-	first                bool // written without a look at the row, as package apply does between two regions
+	first                bool // written without a look at the row, as package apply does
 	careful              bool // every change waits for the tail, and absent rows can be locked
 	spills               bool // what the index knows is put on disk again and again
 	broken               rule
@@ -62,6 +62,9 @@ const (
 	noAhead           // it isn't remembered that a write had seen one that came later
 	noHorizon         // after a restart no more is known again than was forgotten, of rows that go by ranks
 	noNumber          // of rows that go by ranks a repair's marker has the number of a batch, among several sources
+	noCarrier         // a deletion that a third region published, with another's version, is taken for that one's write
+	noWaiting         // what comes in is written though it has seen what isn't here yet
+	noTurns           // several streams make room at once, if none has a row that another has locked
 	noRank            // of two regions' writes the greater version stays whatever its rank
 )
 
@@ -69,6 +72,11 @@ var rules = map[rule]string{
 	noOrigin: "ties broken by origin", noTombstone: "tombstone version", noMarker: "marker without rows",
 	noAudit: "audit", noStability: "eviction only when stable", noPublishing: "published deletion of the unique loser",
 	noLosers: "losers kept", noRank: "rank of concurrent writes",
+}
+
+// rulesOfThree are needed where three regions give unique values.
+var rulesOfThree = map[rule]string{
+	noCarrier: "telling who published a deletion", noWaiting: "waiting for what a change had seen of third regions", noTurns: "one stream at a time making room",
 }
 
 // draw makes a setting by chance.
@@ -84,7 +92,7 @@ func draw(pick chooser, broken rule) setting {
 		s.first = true
 	} else if pick.intn(2) == 0 {
 		s.keys, s.values, s.unique = 2+pick.intn(2), 1+pick.intn(4), 1+pick.intn(3)
-		s.regions, s.first = 2, true // as package apply does it
+		s.first = true // as package apply does it
 	}
 	if pick.intn(8) == 0 {
 		s.writes *= 3 // so that much is forgotten meanwhile

@@ -119,4 +119,7 @@ func (w *world) check() {
 			}
 		}
 	}
+	if w.first && w.unique > 0 {
+		w.fail(w.unearned())
+	}
 }

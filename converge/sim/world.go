@@ -64,7 +64,8 @@ type region struct {
 	binlog  []txn
 	durable [maxRegions]change.Seq // duplex.progress: of each origin, the last applied
 
-	published int // of the binlog
+	applied   [maxRegions]change.Seq // durable, at the last crash
+	published int                    // of the binlog
 	stamper   change.Stamper
 
 	index    *converge.Index
@@ -164,7 +165,7 @@ type world struct {
 
 // stats counts what happened.
 type stats struct {
-	steps, repairs, restored, heals, swept, waits, again, yielded, outranked, conflicts, reborn, spilled int
+	steps, repairs, restored, heals, swept, waits, again, yielded, outranked, conflicts, reborn, spilled, early int
 }
 
 // chooser decides what is left to chance: random, or one of all possibilities.
