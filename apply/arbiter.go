@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // arbiter has what the streams of a task into one region have in common, if there are
@@ -69,10 +70,13 @@ type round struct {
 	users int
 	floor change.HLC // what was saved as forgotten, or is when the round begins
 
-	// repairing is held by the stream that puts rows back, saving by the one that saves.
-	repairing, saving sync.Mutex
+	// repairing has the stream that puts rows back or makes room for unique values, saving the one that saves.
+	repairing *semaphore.Weighted
+	saving    sync.Mutex
 
 	mu sync.Mutex
+	// thirds bind what other regions' topics have, for who doesn't read them as a stream.
+	thirds map[change.Region]*binders
 	// unready are the sources whose streams haven't found yet where they go on; fresh is
 	// set if none of the others had anything saved.
 	unready map[change.Region]bool
@@ -155,7 +159,8 @@ func (r *round) close() {
 
 // begin opens what a round has.
 func (a *arbiter) begin(ctx context.Context) (r *round, err error) {
-	r = &round{a: a, secret: maphash.MakeSeed(), unready: map[change.Region]bool{}, fresh: true, told: map[string]bool{}}
+	r = &round{a: a, secret: maphash.MakeSeed(), repairing: semaphore.NewWeighted(1), thirds: map[change.Region]*binders{},
+		unready: map[change.Region]bool{}, fresh: true, told: map[string]bool{}}
 	if r.target, err = mysql.Open(a.cfg.Process.MySQL, mysql.Applying); err != nil {
 		return nil, supervise.Permanent(err)
 	}
@@ -174,7 +179,7 @@ func (a *arbiter) begin(ctx context.Context) (r *round, err error) {
 	r.v.own.upTo(local)
 	r.watch, r.weigher = newWatch(r.target), newWeigher(r.target, dialectOf(r.server))
 	p := a.cfg.Process
-	r.tail = &tail{spec: a.cfg.Spec, log: a.cfg.Log, v: r.v, config: p.Kafka, from: p.Registry, admin: r.saver.Admin, binders: r.newBinders(), pulses: map[string]chan struct{}{}}
+	r.tail = &tail{spec: a.cfg.Spec, log: a.cfg.Log, v: r.v, config: p.Kafka, from: p.Registry, admin: r.saver.Admin, binders: r.newBinders(), foreign: r.bindersOf, pulses: map[string]chan struct{}{}}
 	r.goes(r.watch.keep)
 	r.goes(r.lease.keep)
 	return r, nil
@@ -414,23 +419,37 @@ func (r *repair) readThird(ctx context.Context, region change.Region, wanted map
 		return fmt.Errorf("reading images of region %s, which isn't of the task", region)
 	}
 	cfg.Source = region
-	kafka, from := cfg.source()
-	b := s.thirds[region]
-	if b == nil {
-		b = s.round.newBinders()
-		var err error
-		if b.registry, err = schemas.NewRegistry(from); err != nil {
-			return supervise.Permanent(fmt.Errorf("reading images of region %s: %w", region, err))
-		}
-		s.thirds[region] = b
+	kafka, _ := cfg.source()
+	b, err := s.round.bindersOf(region)
+	if err != nil {
+		return err
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, tailPatience, errTailLate)
 	defer cancel()
-	err := r.read(limited, kafka, wanted, b)
+	err = r.read(limited, kafka, wanted, b)
 	if err != nil && ctx.Err() == nil && !supervise.IsPermanent(err) {
 		s.st.cfg.Log.Info("rows are not put back yet", "region", region, "error", err)
-		s.pulseFrom = time.Now().Add(pulsePause)
+		r.away = region
 		return nil
 	}
 	return err
+}
+
+// bindersOf returns what binds the topics of a region of the task.
+func (r *round) bindersOf(region change.Region) (*binders, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b := r.thirds[region]; b != nil {
+		return b, nil
+	}
+	cfg := r.a.cfg
+	cfg.Source = region
+	_, from := cfg.source()
+	b := r.newBinders()
+	var err error
+	if b.registry, err = schemas.NewRegistry(from); err != nil {
+		return nil, supervise.Permanent(fmt.Errorf("reading images of region %s: %w", region, err))
+	}
+	r.thirds[region] = b
+	return b, nil
 }

@@ -72,6 +72,8 @@ type binders struct {
 	wanted func(db, table string) bool
 	rule   func(db, table string) tasks.Rule
 	kin    map[string]*kin
+	// unique tells of topics whether their tables have a unique key besides the primary key.
+	unique map[string]bool
 }
 
 // id stands for a row, where tracked for it alone; text is what AppendConflictKey

@@ -16,9 +16,9 @@ type claim struct {
 	key     []byte
 	after   []byte
 	version change.Version
-	seen    change.Seq // the region's last transaction that had been applied where it was made
-	lost    bool       // a newer version is known
-	there   bool       // the row is there now, with whatever image
+	saw     change.Seen // the regions' last transactions that had been applied where it was made
+	lost    bool        // a newer version is known
+	there   bool        // the row is there now, with whatever image
 	// contested is set if another claim wants one of its values, too.
 	contested bool
 	holders   []holder
@@ -36,7 +36,7 @@ func claimsOf(lists ...[]*tableRows) (claims []claim) {
 		for _, t := range tables {
 			for i := range t.rows {
 				if r := &t.rows[i]; !r.void {
-					claims = append(claims, claim{table: t.table, id: r.id, key: r.key, after: r.after, version: r.made.version(), seen: r.made.seen})
+					claims = append(claims, claim{table: t.table, id: r.id, key: r.key, after: r.after, version: r.made.version(), saw: r.made.saw})
 				}
 			}
 		}

@@ -34,6 +34,8 @@ type inbound struct {
 	again bool
 	// told is the last of the source's transactions of which all that was written is told.
 	told milestone
+	// applied is the last of the source's transactions that is known to be applied here, told or not.
+	applied change.Seq
 	// lax is set once the tail has waited for told in vain: what it reads is of a numbering
 	// that is no more, as after a loss of the source's topics.
 	lax      bool

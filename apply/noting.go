@@ -115,6 +115,7 @@ func (v *inbound) noted(seq change.Seq) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.told.upTo(seq)
+	v.wake()
 }
 
 // tailNote is what is saved with the tail's offsets: the region's last transaction

@@ -45,6 +45,7 @@ func (s *session) read(ctx, work context.Context) error {
 			}
 		case <-s.pool.freed:
 		case <-s.overdue():
+		case <-s.ahead.decided:
 		case err := <-s.resets:
 			// Where the group was is no longer known: what isn't settled now could not
 			// be found again.
@@ -164,6 +165,11 @@ func (s *session) assemble(ctx, going context.Context) error {
 				return err
 			}
 			s.awaited = true
+		}
+		if end != nil && end.Stamp.Seq > s.known && status != spine.Unread {
+			if early, err := s.early(ctx, end); early || err != nil {
+				return err
+			}
 		}
 		switch {
 		case status == spine.Nothing:

@@ -228,7 +228,7 @@ func (v *inbound) relearn(rows []relearnt, seq change.Seq) error {
 		if err == nil && known {
 			v.metBy(t, id, rows[i].row.key, k, m)
 		}
-		if known && k.Version.Origin == v.region && k.Seq > m.seen {
+		if known && v.unmetBy(k, m) {
 			v.contest(id)
 		}
 		if m.place == 0 {

@@ -24,6 +24,8 @@ type repair struct {
 	s    *session
 	keys []converge.Key // in the index
 	rows []repairRow
+	// away is a third region whose images can't be read now, "" if there is none.
+	away change.Region
 }
 
 // repairRow is a row with the image that it should have.
@@ -88,12 +90,17 @@ func (s *session) mend(ctx context.Context) error {
 // putBack repairs some of the rows that are due, unless another stream is at it.
 func (s *session) putBack(ctx context.Context, due []converge.Key) error {
 	if s.round != nil {
-		if !s.round.repairing.TryLock() {
+		if !s.round.repairing.TryAcquire(1) {
 			return nil
 		}
-		defer s.round.repairing.Unlock()
+		defer s.round.repairing.Release(1)
 	}
-	return (&repair{s: s, keys: due[:min(len(due), repairRows)]}).run(ctx)
+	r := &repair{s: s, keys: due[:min(len(due), repairRows)]}
+	err := r.run(ctx)
+	if r.away != "" {
+		s.pulseFrom = time.Now().Add(pulsePause)
+	}
+	return err
 }
 
 // unlessLate passes on an error, but not that the tail is late: then it is given

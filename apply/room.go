@@ -76,6 +76,9 @@ func (s *session) crowded(ctx context.Context, w *writer, b *batch, cause error)
 			}
 		}
 	}
+	if s.round != nil {
+		s.pool.askToYield(b) // another stream that makes room may wait for their locks, and this one for it
+	}
 	done, err := s.makeRoom(ctx, claimsOf(b.tables, b.late), w.ping)
 	switch {
 	case errors.Is(err, errTailLate):
@@ -110,9 +113,16 @@ func (s *session) crowdedLarge(ctx context.Context, refused []sequenceStep, caus
 }
 
 // makeRoom makes room for rows, putting back first what is wrong itself. done is false
-// if nobody seems to be in the way. Nothing else is committed meanwhile; alive
+// if nobody seems to be in the way. Nothing else of the stream is committed meanwhile; alive
 // is called now and then.
 func (s *session) makeRoom(ctx context.Context, claims []claim, alive func(context.Context) error) (done bool, err error) {
+	if s.round != nil {
+		// Two streams that make room at once would wait for each other's locks, or decide by what the other one has changed.
+		if err := s.round.have(ctx, alive); err != nil {
+			return false, err
+		}
+		defer s.round.repairing.Release(1)
+	}
 	r := &room{s: s, claims: claims, arriving: true}
 	if done, err = r.make(ctx, r.isOlder); err != nil {
 		return false, err
@@ -120,10 +130,32 @@ func (s *session) makeRoom(ctx context.Context, claims []claim, alive func(conte
 	if err := alive(ctx); err != nil || len(r.stale) == 0 {
 		return done, err
 	}
-	if err := (&repair{s: s, keys: r.stale}).run(ctx); err != nil {
+	back := &repair{s: s, keys: r.stale}
+	if err := back.run(ctx); err != nil {
 		return false, err
 	}
+	if back.away != "" {
+		return false, mysql.Fault{Class: mysql.Retry, Waiting: true, Why: fmt.Sprintf("rows that are to be put back first are region %s's, whose topics can't be read now", back.away)}
+	}
 	return true, alive(ctx) // and be refused again, if need be
+}
+
+// have waits until no other stream puts rows back or makes room.
+func (r *round) have(ctx context.Context, alive func(context.Context) error) error {
+	for {
+		limited, cancel := context.WithTimeout(ctx, leaseBeat)
+		err := r.repairing.Acquire(limited, 1)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		if err := alive(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // isOlder reports whether a row that comes in is older than what is known.
@@ -153,12 +185,20 @@ func (r *repair) makeRoom(ctx context.Context, cause error) error {
 	case err != nil:
 		return err
 	case len(m.stale) > 0:
-		return (&repair{s: r.s, keys: append(slices.Clone(r.keys), m.stale...)}).run(ctx)
+		return r.instead(ctx, append(slices.Clone(r.keys), m.stale...))
 	case !done && len(r.keys) > 1:
 		// Two of them may want values that only the server takes for equal.
-		return (&repair{s: r.s, keys: r.keys[:len(r.keys)/2]}).run(ctx)
+		return r.instead(ctx, r.keys[:len(r.keys)/2])
 	}
 	return nil
+}
+
+// instead puts back these rows.
+func (r *repair) instead(ctx context.Context, keys []converge.Key) error {
+	other := &repair{s: r.s, keys: keys}
+	err := other.run(ctx)
+	r.away = other.away
+	return err
 }
 
 // make makes room, unless holders are stale: these are told then. loses tells
@@ -264,6 +304,15 @@ func (r *room) decide(loses func(*claim) bool) (yields []yield, again bool, err 
 	return yields, false, v.index.Err()
 }
 
+// unmetBy reports whether a change came in that hadn't seen a write of its row of which k is known, another region's.
+// Who told of the deletion of a row that yielded doesn't tell when it lost.
+func (v *inbound) unmetBy(k converge.Known, m made) bool {
+	if v.alone() {
+		return k.Version.Origin == v.region && k.Seq > m.seen
+	}
+	return k.Seq == 0 || k.Version.Origin != m.origin && k.Seq > m.saw.Of(k.Version.Origin)
+}
+
 // mayClash reports whether two regions can have given one value to a row that comes in
 // and to one that has it. Where the source knew of that one, it can't have the unique key,
 // or the regions weren't equal before: no row is deleted for that. Unless both
@@ -271,7 +320,7 @@ func (r *room) decide(loses func(*claim) bool) (yields []yield, again bool, err 
 // moment, and the value was free.
 func (v *versions) mayClash(holder converge.Key, c *claim) bool {
 	k, known := v.index.Of(holder)
-	if known && k.Version.Origin == v.region && k.Seq > c.seen {
+	if known && k.Version.Origin != c.version.Origin && k.Seq > c.saw.Of(k.Version.Origin) {
 		return true
 	}
 	_, lately := v.contested[holder]

@@ -62,8 +62,8 @@ type session struct {
 	tailStart     tailStart
 	tailSaver     *spine.Committer
 	ownBinders    *binders
-	thirds        map[change.Region]*binders // of the topics of third regions
-	awaited       bool                       // the tail, among several sources
+	awaited       bool // the tail, among several sources
+	ahead         ahead
 	recorder      *recorder
 	known         change.Seq     // the last that was applied before this session
 	keptUpTo      change.Seq     // the last that was settled then, as far as is known
@@ -155,6 +155,9 @@ func (st *Stream) run(ctx context.Context, r *round) error {
 			return err
 		}
 		st.applied(applied.Seq)
+		if r != nil {
+			r.v.sources[st.cfg.Source].took(applied.Seq)
+		}
 		if err := st.proveMark(ctx, target, p); err != nil {
 			return err
 		}

@@ -26,12 +26,13 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 		return client, err
 	}
 	if s.round != nil {
-		s.versions, s.tail, s.thirds = s.round.v.sources[s.st.cfg.Source], s.round.tail, map[change.Region]*binders{}
+		s.versions, s.tail = s.round.v.sources[s.st.cfg.Source], s.round.tail
 	} else {
 		s.versions = newVersions(cfg.Region, cleared{}, s.st).sources[s.st.cfg.Source]
 		s.versions.spillOrTell(s.st.cfg.Log)
-		s.pool.crowded, s.pool.differed, s.recorder = s.crowded, s.differed, s.newRecorder(s.target)
+		s.pool.differed, s.recorder = s.differed, s.newRecorder(s.target)
 	}
+	s.pool.crowded = s.crowded
 	s.pool.versions = s.versions
 	if s.binders.weigher = newWeigher(s.target, dialectOf(server)); s.round != nil {
 		s.binders.weigher = s.round.weigher
@@ -48,7 +49,7 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 		return client, nil
 	}
 	s.tail = &tail{spec: s.st.cfg.Spec, log: s.st.cfg.Log, v: s.versions.versions, config: cfg.Kafka, from: cfg.Registry, admin: kadm.NewClient(client), binders: newBinders(),
-		foreign: map[change.Region]*binders{s.st.cfg.Source: s.binders}, pulses: map[string]chan struct{}{}}
+		foreign: func(change.Region) (*binders, error) { return s.binders, nil }, pulses: map[string]chan struct{}{}}
 	s.tailSaver = &spine.Committer{Admin: s.tail.admin, Source: cfg.Region, Spine: spine.Partition{Topic: topics.Spine(cfg.Region)},
 		Group: topics.StreamTailGroup(s.st.cfg.Spec.Task, s.st.cfg.Source, cfg.Region)}
 	return client, nil

@@ -33,8 +33,8 @@ type tail struct {
 	from    config.Registry
 	admin   *kadm.Client // of the own Kafka
 	binders *binders
-	// foreign bind what the topics of other regions have.
-	foreign map[change.Region]*binders
+	// foreign returns what binds the topics of another region.
+	foreign func(change.Region) (*binders, error)
 
 	in      *spine.Consumer
 	asm     *spine.Assembler

@@ -50,8 +50,10 @@ type versions struct {
 	// tickets numbers, among several sources, what is written here in the order in
 	// which it is told: the places in the binlog that the index knows.
 	tickets converge.Pos
-	bulks   []*bulk
-	places  *places
+	// deciding is closed when more is decided, nil while nobody waits for that.
+	deciding chan struct{}
+	bulks    []*bulk
+	places   *places
 	// restored are rows that a repair is putting back, that of the stream from restorer.
 	// What the tail reads of them as applied from there is that.
 	restored map[converge.Key]restored
@@ -259,7 +261,7 @@ func (v *inbound) wroteRow(t *boundTable, r *row, batch change.Seq, at converge.
 	if known {
 		v.metBy(t, r.id, r.key, k, r.made)
 	}
-	if known && k.Version.Origin == v.region && k.Seq > r.made.seen {
+	if known && v.unmetBy(k, r.made) {
 		v.contest(r.id)
 	}
 	if r.lost {
@@ -294,6 +296,7 @@ func (v *inbound) decided(stamps []change.Stamp) {
 		v.frontier.Read(v.source, s)
 		v.clashes.localSeen.forget(s.Seen.Of(v.region))
 	}
+	v.wake()
 }
 
 // passed is decided for those that no batch has.
@@ -376,8 +379,8 @@ func (v *inbound) echo(n noted, s *change.Stamp) error {
 		return v.echoAgain(id, batch, s.HLC)
 	case ok && v.restorer == v.source && known && k.Digest == back.image: // or it isn't known yet that it was put back
 		d = back.image
-	case known && k.Version.Origin == v.source && k.Seq <= batch && k.Digest&1 == 0:
-		d = k.Digest // the batch had it
+	case known && k.Version.Origin == v.source && k.Seq > 0 && k.Seq <= batch && k.Digest&1 == 0:
+		d = k.Digest // the batch had it, and no third region told of it
 	default:
 		d = v.digest(v.source, batch)
 	}

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 
 	"duplex/change"
 	"duplex/converge"
@@ -135,17 +135,31 @@ func (s *session) tableOf(ctx context.Context, y *topics.Yielded) (*boundTable, 
 	if s.versions == nil {
 		return nil, nil
 	}
-	return bindYielded(ctx, y, s.st.cfg.Spec, map[change.Region]*binders{s.st.cfg.Source: s.binders, s.st.cfg.Process.Region: s.ownBinders})
+	return bindYielded(ctx, y, s.st.cfg.Spec, func(region change.Region) (*binders, error) {
+		switch {
+		case region == s.st.cfg.Source:
+			return s.binders, nil
+		case region == s.st.cfg.Process.Region:
+			return s.ownBinders, nil
+		case s.round != nil:
+			return s.round.bindersOf(region)
+		}
+		return nil, nil
+	})
 }
 
-func bindYielded(ctx context.Context, y *topics.Yielded, spec *tasks.Spec, of map[change.Region]*binders) (*boundTable, error) {
+// bindYielded binds a table by the schemas of the record that tells of the row: of may be any region of the task.
+func bindYielded(ctx context.Context, y *topics.Yielded, spec *tasks.Spec, of func(change.Region) (*binders, error)) (*boundTable, error) {
 	region, db, table, ok := topics.ParseTable(y.Topic)
 	if !ok {
 		return nil, supervise.Permanent(fmt.Errorf("header %s of an END record tells of topic %q, which isn't a table's: something other than Duplex writes to the topics; mend: find the producer and keep it out by an ACL", topics.HeaderYielded, y.Topic))
 	}
-	binders := of[region]
-	if binders == nil || !spec.Tables.Match(db, table) {
+	if !slices.Contains(spec.Regions, region) || !spec.Tables.Match(db, table) {
 		return nil, nil
+	}
+	binders, err := of(region)
+	if err != nil || binders == nil {
+		return nil, err
 	}
 	t, _, _, err := binders.of(ctx, spine.Record{Record: &kgo.Record{
 		Topic: y.Topic, Key: append(schemas.AppendHeader(nil, y.KeySchema), y.Key...), Value: schemas.AppendHeader(nil, y.ValueSchema),
@@ -158,8 +172,12 @@ func (t *tail) tellRest(ctx context.Context, s *change.Stamp) error {
 	if err := t.tellVague(s); err != nil || s.Origin != t.v.region {
 		return err
 	}
-	of := map[change.Region]*binders{t.v.region: t.binders}
-	maps.Copy(of, t.foreign)
+	of := func(region change.Region) (*binders, error) {
+		if region == t.v.region {
+			return t.binders, nil
+		}
+		return t.foreign(region)
+	}
 	for i := range t.yielded {
 		y := &t.yielded[i]
 		table, err := bindYielded(ctx, y, t.spec, of)
