@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -117,7 +118,7 @@ func (u *gifts) newerStays() {
 	}
 }
 
-// gifts is a pair with a table that has two unique keys.
+// gifts are regions with a table that has two unique keys.
 type gifts struct {
 	t                 *testing.T
 	p                 *pair
@@ -128,7 +129,12 @@ type gifts struct {
 
 func newGifts(t *testing.T, e engines, name string) *gifts {
 	t.Helper()
-	u := &gifts{t: t, p: newPairOf(t, e, name, nil)}
+	return newGiftsOf(t, newPairOf(t, e, name, nil))
+}
+
+func newGiftsOf(t *testing.T, p *pair) *gifts {
+	t.Helper()
+	u := &gifts{t: t, p: p}
 	u.p.writeTask("tables: {include: ['shop.*']}", "apply: {threads: 4, batch_rows: 50}")
 	for _, s := range u.p.sides() {
 		mustExec(t, s.mysql.DB(),
@@ -177,32 +183,32 @@ func (u *gifts) apart(do func()) {
 	}
 }
 
-// wait waits until both regions have applied all that was written, and hold the
+// wait waits until all regions have applied all that was written, and hold the
 // same, and returns that.
 func (u *gifts) wait(when string) (rows string) {
 	u.t.Helper()
 	u.fence++
 	for _, s := range u.p.sides() {
-		mustExec(u.t, s.mysql.DB(), fmt.Sprintf("INSERT INTO shop.fence VALUES (%d)", 2*u.fence+s.number))
+		mustExec(u.t, s.mysql.DB(), fmt.Sprintf("INSERT INTO shop.fence VALUES (%d)", 10*u.fence+s.number))
 	}
 	var at time.Time
 	eventually(u.t, stallLimit, func() error {
 		if err := expectNoStop(u.processes); err != nil {
 			u.t.Fatalf("%s: %v", when, err)
 		}
-		var both []string
+		var all []string
 		for _, s := range u.p.sides() {
-			if err := hasRows(s, fmt.Sprintf("shop.fence WHERE id IN (%d, %d)", 2*u.fence+1, 2*u.fence+2), 2); err != nil {
+			if err := hasRows(s, fmt.Sprintf("shop.fence WHERE id > %d", 10*u.fence), len(u.p.sides())); err != nil {
 				return err
 			}
-			both = append(both, u.rows(s))
+			all = append(all, u.rows(s))
 		}
-		if both[0] != both[1] {
+		if slices.ContainsFunc(all, func(other string) bool { return other != all[0] }) {
 			at = time.Time{}
-			return fmt.Errorf("%s: east has %s, west %s", when, both[0], both[1])
+			return fmt.Errorf("%s: the regions have %q", when, all)
 		}
-		if both[0] != rows || at.IsZero() {
-			rows, at = both[0], time.Now()
+		if all[0] != rows || at.IsZero() {
+			rows, at = all[0], time.Now()
 		}
 		// What yields is published, and may still be on its way.
 		if time.Since(at) < 300*time.Millisecond {
@@ -228,7 +234,18 @@ func (u *gifts) rows(s *side) string {
 func TestUniqueFoughtOver(t *testing.T) { onEveryPairIfLong(t, testUniqueFoughtOver) }
 
 func testUniqueFoughtOver(t *testing.T, e engines) {
-	u := newGifts(t, e, "fought")
+	newGifts(t, e, "fought").fightOn()
+}
+
+// TestUniqueFoughtOverAmongThree: the same among three regions.
+func TestUniqueFoughtOverAmongThree(t *testing.T) {
+	newGiftsOf(t, newTrio(t, mysqlPair, "foughtthree")).fightOn()
+}
+
+// fightOn has all regions write, and processes fail, again and again.
+func (u *gifts) fightOn() {
+	t := u.t
+	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -237,7 +254,7 @@ func testUniqueFoughtOver(t *testing.T, e engines) {
 		var done atomic.Bool
 		var written atomic.Int64
 		for i := range 16 {
-			s, dice := u.p.sides()[i%2], rand.New(rand.NewPCG(r.Uint64(), 0))
+			s, dice := u.p.sides()[i%len(u.p.sides())], rand.New(rand.NewPCG(r.Uint64(), 0))
 			writers.Go(func() {
 				for !done.Load() {
 					if u.fight(s, dice) {
@@ -267,7 +284,58 @@ func testUniqueFoughtOver(t *testing.T, e engines) {
 		}
 		began := time.Now()
 		got := u.wait("fought over")
+		if owed := u.owed(); got != owed {
+			t.Errorf("the regions have %q, and the newest of all that was published is %q", got, owed)
+		}
 		t.Logf("%d writes, the same %s later: %s", written.Load(), time.Since(began).Round(time.Millisecond), got)
+	}
+	stop(u.processes)
+}
+
+// TestUniqueHandedOn: one region gives up a unique value, which another takes for a new row. The third, to which that comes
+// first, keeps both rows: the value was free, which it can't know yet.
+func TestUniqueHandedOn(t *testing.T) {
+	u := newGiftsOf(t, newTrio(t, mysqlPair, "handed"))
+	east, west, north := u.p.east, u.p.west, u.p.north
+	u.write(north, []string{"INSERT INTO shop.gifts VALUES (1, 10, 'a', 0), (9, 90, NULL, 0)"})
+	u.wait("begin")
+	conn, err := west.mysql.DB().Conn(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	execOn(t, conn, "BEGIN")
+	execOn(t, conn, "SELECT * FROM shop.gifts WHERE id = 9 FOR UPDATE") // what comes from north waits for that
+	u.write(north, []string{"BEGIN", "UPDATE shop.gifts SET n = 1 WHERE id = 9", "UPDATE shop.gifts SET u = 11 WHERE id = 1", "COMMIT"})
+	eventually(t, stallLimit, func() error { return hasRows(east, "shop.gifts WHERE id = 1 AND u = 11", 1) })
+	u.write(east, []string{"INSERT INTO shop.gifts VALUES (2, 10, 'b', 0)"})
+	eventually(t, stallLimit, func() error { return hasRows(north, "shop.gifts WHERE id = 2", 1) })
+	eventually(t, stallLimit, func() error {
+		status, err := u.applies[1].Status()
+		if err != nil {
+			return err
+		}
+		for _, a := range status.Apply {
+			if strings.Contains(a.Error, "waiting for the stream from region "+north.region) {
+				return nil
+			}
+		}
+		return errors.New("west doesn't say that it waits for what comes from north")
+	})
+	execOn(t, conn, "COMMIT")
+	if got := u.wait("handed on"); got != "1:11:a:0 2:10:b:0 9:90::1" {
+		t.Errorf("the regions have %s", got)
+	}
+	for _, apply := range u.applies {
+		status, err := apply.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range status.Apply {
+			if a.Yielded > 0 {
+				t.Errorf("%d rows yielded to what comes from %s", a.Yielded, a.Source)
+			}
+		}
 	}
 	stop(u.processes)
 }
