@@ -11,14 +11,14 @@ import (
 
 // claim is a row that is to be written, with its unique values.
 type claim struct {
-	table   *boundTable
-	id      converge.Key
-	key     []byte
-	after   []byte
-	version change.Version
-	saw     change.Seen // the regions' last transactions that had been applied where it was made
-	lost    bool        // a newer version is known
-	there   bool        // the row is there now, with whatever image
+	table *boundTable
+	id    converge.Key
+	key   []byte
+	after []byte
+	write converge.Write // what it is
+	saw   change.Seen    // the regions' last transactions that had been applied where it was made
+	lost  bool           // a newer version is known
+	there bool           // the row is there now, with whatever image
 	// contested is set if another claim wants one of its values, too.
 	contested bool
 	holders   []holder
@@ -36,7 +36,7 @@ func claimsOf(lists ...[]*tableRows) (claims []claim) {
 		for _, t := range tables {
 			for i := range t.rows {
 				if r := &t.rows[i]; !r.void {
-					claims = append(claims, claim{table: t.table, id: r.id, key: r.key, after: r.after, version: r.made.version(), saw: r.made.saw})
+					claims = append(claims, claim{table: t.table, id: r.id, key: r.key, after: r.after, write: converge.Write{Version: r.made.version(), Seq: r.made.seq, Place: r.made.place}, saw: r.made.saw})
 				}
 			}
 		}

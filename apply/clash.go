@@ -23,6 +23,9 @@ type clash struct {
 	epoch             int64 // of the queue
 	// overruled is set if the older of the two stays: a delete, where updates never bring a row back.
 	overruled bool
+	// deleted is set if the local write is the deletion of the row for its unique value, which has the version of the write
+	// that took that.
+	deleted bool
 }
 
 // imagePlace is where an image stands in the topics; the zero one is none.
@@ -100,7 +103,7 @@ const (
 // meet notes that a local write of the row that id stands for and one of the source's
 // were made without either having seen the other.
 func (v *inbound) meet(t *boundTable, id converge.Key, key []byte, local, remote converge.Write) {
-	c := clash{table: t, local: local, remote: remote, localAt: v.imageAt(local.Place), remoteAt: v.imageAt(remote.Place)}
+	c := clash{table: t, local: local, remote: remote, deleted: local.Seq == 0, localAt: v.imageAt(local.Place), remoteAt: v.imageAt(remote.Place)}
 	held := v.clashes.held[id]
 	for i := range held {
 		if other := &held[i]; other.local.Version == local.Version && other.remote.Version == remote.Version {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"duplex/change"
 	"duplex/conflicts"
 	"duplex/internal/failpoint"
 	"duplex/mysql"
@@ -20,14 +21,15 @@ import (
 // images of both writes, which it reads from the topics. What it has recorded may be
 // settled; what it hasn't is found again after a restart, under the same ids.
 type recorder struct {
-	db    *sql.DB
-	spec  *tasks.Spec
-	queue *clashQueue
-	own   func(topic string) bool // whether a topic is of this region
-	home  *images                 // of this region's topics
-	away  *images                 // of the source's
-	tally *tally
-	log   *slog.Logger
+	db     *sql.DB
+	spec   *tasks.Spec
+	region change.Region
+	queue  *clashQueue
+	own    func(topic string) bool // whether a topic is of this region
+	home   *images                 // of this region's topics
+	away   *images                 // of the source's
+	tally  *tally
+	log    *slog.Logger
 	// most is how many conflicts are recorded at once: fewer while rows are wide.
 	most int
 }
@@ -46,7 +48,7 @@ func (s *session) newRecorder(db *sql.DB) *recorder {
 	kafka, registry := s.st.cfg.source()
 	own := s.st.cfg.Process
 	return &recorder{
-		db: db, spec: s.st.cfg.Spec, queue: s.versions.clashes.queue, tally: &s.st.tally, log: s.st.cfg.Log, most: recordAtOnce,
+		db: db, spec: s.st.cfg.Spec, region: own.Region, queue: s.versions.clashes.queue, tally: &s.st.tally, log: s.st.cfg.Log, most: recordAtOnce,
 		own:  func(topic string) bool { r, _, _, ok := topics.ParseTable(topic); return ok && r == own.Region },
 		home: newImages(own.Kafka, own.Registry), away: newImages(kafka, registry),
 	}
@@ -130,6 +132,8 @@ func (r *recorder) some(ctx context.Context, found []clash) (left []clash, err e
 			im := &rowImage{place: at}
 			sides[i][j] = im
 			switch {
+			case !at.known() && j == 0 && c.deleted:
+				im.op, im.done = conflicts.Delete, true // of a row that wasn't here: no record tells of it
 			case !at.known():
 				im.lack("its transaction was too large for the places of its rows to be remembered")
 			case r.own(at.at.Topic):
@@ -221,7 +225,7 @@ func (r *recorder) conflict(c *clash, won, lost *rowImage) conflicts.Conflict {
 	winner, _ := c.winner()
 	loser, _ := c.loser()
 	side := conflicts.Remote
-	if c.localWon() {
+	if c.localWon() && (!c.deleted || winner.Version.Origin == r.region) {
 		side = conflicts.Local
 	}
 	return conflicts.Conflict{

@@ -37,6 +37,9 @@ type yield struct {
 	version change.Version
 	claim   *claim
 	unique  int // -1 for the claim's own row
+	// id is the row's in the index, lost what it loses.
+	id   converge.Key
+	lost converge.Write
 }
 
 const (
@@ -161,7 +164,7 @@ func (r *round) have(ctx context.Context, alive func(context.Context) error) err
 // isOlder reports whether a row that comes in is older than what is known.
 func (r *room) isOlder(c *claim) bool {
 	k, known := r.s.versions.index.Of(c.id)
-	return known && k.Version.Compare(c.version) >= 0
+	return known && k.Version.Compare(c.write.Version) >= 0
 }
 
 // makeRoom makes room for a repair that was refused: with the rows that are to be
@@ -173,13 +176,13 @@ func (r *repair) makeRoom(ctx context.Context, cause error) error {
 	var claims []claim
 	for i := range r.rows {
 		row := &r.rows[i]
-		claims = append(claims, claim{table: row.table, id: row.key, key: row.row.key, after: row.row.after, version: row.known.Version})
+		claims = append(claims, claim{table: row.table, id: row.key, key: row.row.key, after: row.row.after, write: row.known.Write})
 	}
 	m := &room{s: r.s, claims: claims}
 	// A row that was written since is no longer to be put back.
 	done, err := m.make(ctx, func(c *claim) bool {
 		k, known := r.s.versions.index.Of(c.id)
-		return !known || k.Version != c.version
+		return !known || k.Version != c.write.Version
 	})
 	switch {
 	case err != nil:
@@ -294,13 +297,19 @@ func (r *room) decide(loses func(*claim) bool) (yields []yield, again bool, err 
 	if r.stale = slices.Collect(maps.Keys(stale)); again || len(r.stale) > 0 {
 		return nil, again && len(r.stale) == 0, nil
 	}
-	slices.SortStableFunc(order, func(a, b *claim) int { return a.version.Compare(b.version) })
+	slices.SortStableFunc(order, func(a, b *claim) int { return a.write.Version.Compare(b.write.Version) })
 	gone, placed := map[converge.Key]bool{}, map[string]*claim{}
 	for _, c := range order {
 		yields = append(yields, r.settle(c, gone, placed)...)
 	}
 	// The newest first: the stamp of the transaction must be greater than all of them.
 	slices.SortStableFunc(yields, func(a, b yield) int { return b.version.Compare(a.version) })
+	if len(v.losing) > 4*roomRows {
+		clear(v.losing)
+	}
+	for _, y := range yields {
+		v.losing[y.id] = losing{y.version, y.lost}
+	}
 	return yields, false, v.index.Err()
 }
 
@@ -320,7 +329,7 @@ func (v *inbound) unmetBy(k converge.Known, m made) bool {
 // moment, and the value was free.
 func (v *versions) mayClash(holder converge.Key, c *claim) bool {
 	k, known := v.index.Of(holder)
-	if known && k.Version.Origin != c.version.Origin && k.Seq > c.saw.Of(k.Version.Origin) {
+	if known && k.Version.Origin != c.write.Version.Origin && k.Seq > c.saw.Of(k.Version.Origin) {
 		return true
 	}
 	_, lately := v.contested[holder]
@@ -361,12 +370,13 @@ func (r *room) settle(c *claim, gone map[converge.Key]bool, placed map[string]*c
 			live, keys = append(live, h), append(keys, h.id)
 		}
 	}
-	if newest, yes := r.s.versions.index.Settle(c.version, keys); yes {
-		return []yield{{newest, c, -1}}
+	if newest, yes := r.s.versions.index.Settle(c.write.Version, keys); yes {
+		return []yield{{newest, c, -1, c.id, c.write}}
 	}
 	for _, h := range live {
 		gone[h.id] = true
-		yields = append(yields, yield{c.version, c, h.unique})
+		k, _ := r.s.versions.index.Of(h.id)
+		yields = append(yields, yield{c.write.Version, c, h.unique, h.id, k.Write})
 	}
 	for i := range c.table.binder.Unique() {
 		value, err := c.value(i)
@@ -375,7 +385,7 @@ func (r *room) settle(c *claim, gone map[converge.Key]bool, placed map[string]*c
 		}
 		if older := placed[value]; older != nil && !gone[older.id] {
 			gone[older.id] = true
-			yields = append(yields, yield{c.version, older, -1})
+			yields = append(yields, yield{c.write.Version, older, -1, older.id, older.write})
 		}
 		placed[value] = c
 	}

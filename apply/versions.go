@@ -66,6 +66,8 @@ type versions struct {
 	adrift bool
 	// contested are rows that both regions wrote, or that yielded, a short while ago.
 	contested map[converge.Key]struct{}
+	// losing are rows that this region is about to delete for their unique values.
+	losing map[converge.Key]losing
 	// yieldedRows are those of which no record tells: see refer.
 	yieldedRows map[converge.Key]yieldedRow
 }
@@ -77,7 +79,7 @@ func newVersions(region change.Region, forgotten cleared, streams ...*Stream) *v
 	v := &versions{
 		region: region, sources: map[change.Region]*inbound{}, index: converge.NewIndex(int64(limits.Memory), forgotten.least), limits: limits, remembered: &streams[0].remembered,
 		least: forgotten.least, cleared: forgotten, horizon: converge.Horizon{Least: forgotten.least}, ranked: anyRanked(streams[0].cfg.Spec),
-		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{},
+		places: newPlaces(), yieldedRows: map[converge.Key]yieldedRow{}, contested: map[converge.Key]struct{}{}, losing: map[converge.Key]losing{},
 	}
 	regions := []change.Region{region}
 	for _, st := range streams {

@@ -238,10 +238,32 @@ func (v *versions) yielded(n noted, s change.Stamp) error {
 	w := converge.Write{Version: n.version, Digest: v.digest(v.region, s.Seq)}
 	if n.at.Topic == "" {
 		v.refer(id, n.table, n.key, n.version)
+		v.lostFor(n, id, w)
 		return v.index.Yielded(id, w)
 	}
 	w.Place = v.places.add(n.at, n.offset)
+	v.lostFor(n, id, w)
 	return v.index.Local(id, w)
+}
+
+// losing is a row that yields: the version of its deletion, and the write that it loses.
+type losing struct {
+	to    change.Version
+	write converge.Write
+}
+
+// lostFor notes, for the record, what a row lost that this region has deleted for its unique value.
+func (v *versions) lostFor(n noted, id converge.Key, deleted converge.Write) {
+	l, decided := v.losing[id]
+	if delete(v.losing, id); !decided || l.to != n.version || l.write.Seq == 0 {
+		return
+	}
+	of := v.sources[l.write.Version.Origin]
+	if of == nil {
+		of = v.all[0] // a write of this region: any recorder reads its topics
+	}
+	of.meet(n.table, id, n.key, deleted, l.write)
+	of.clashes.release()
 }
 
 // idOf is id for who doesn't hold v.mu.

@@ -60,6 +60,9 @@ func testUniqueGivenTwice(t *testing.T, e engines) {
 				u.write(second, tt.second)
 			})
 			got := u.wait(tt.name)
+			if tt.name == "inserted twice" {
+				u.recorded(`{"id":1}`)
+			}
 			switch {
 			case strings.HasSuffix(tt.want, " rows"):
 				if n := len(strings.Fields(got)); fmt.Sprint(n, " rows") != tt.want {
@@ -338,6 +341,26 @@ func TestUniqueHandedOn(t *testing.T) {
 		}
 	}
 	stop(u.processes)
+}
+
+// recorded waits until some region's record has what a row lost as it was deleted for its unique value.
+func (u *gifts) recorded(key string) {
+	u.t.Helper()
+	eventually(u.t, stallLimit, func() error {
+		n := 0
+		for _, s := range u.p.sides() {
+			rows := query(u.t, s, "SELECT row_key, winner_op, loser_op, loser_image IS NOT NULL FROM duplex.conflicts WHERE tbl = 'gifts'")
+			for _, row := range rows {
+				if strings.ReplaceAll(row[0].String, " ", "") == key && row[1].String == "delete" && row[2].String == "insert" && row[3].String == "1" {
+					n++
+				}
+			}
+		}
+		if n == 0 {
+			return fmt.Errorf("no region has recorded what row %s lost", key)
+		}
+		return nil
+	})
 }
 
 // fight makes one transaction of a writer, and reports whether it was
