@@ -8,6 +8,7 @@
 # make sim      random histories of the rules for conflicts, for SIM_SECONDS (60); SIM_SEED=n shows one
 # make soak     the long versions of the tests
 # make up       everything in containers
+# make try-up   the same run end to end once, with a Docker engine and images made here where there are none
 # make clean    remove what was built, and the installed servers
 
 GO           ?= go
@@ -17,7 +18,7 @@ BENCH_ARGS   ?=
 SIM_SECONDS  ?= 60
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build demo test fuzz lint bench sim soak up clean
+.PHONY: build demo test fuzz lint bench sim soak up try-up clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/duplex ./cmd/duplex
@@ -59,6 +60,9 @@ soak:
 up:
 	docker/setup.sh
 	docker compose -f docker/docker-compose.yml up --build
+
+try-up:
+	docker/try.sh
 
 clean:
 	rm -rf bin .testbed
