@@ -209,9 +209,11 @@ func (x Rivals) note(row Key, w Write, seen change.Seen, at Pos) error {
 	case stays.Version != w.Version:
 		stays.Digest = x.Digest(stays)
 	}
-	if err := x.stand(row, stays, at, w.Version.HLC); err != nil || known || stays.Version == w.Version {
+	if err := x.stand(row, stays, at, w.Version.HLC); err != nil || stays.Version == w.Version || known && stays.Version == k.Version {
 		return err
 	}
+	// The row has something else: what stayed until w came, which may never be read, as an update that changes
+	// nothing isn't logged.
 	return x.doubt(row)
 }
 

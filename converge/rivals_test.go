@@ -69,6 +69,7 @@ func TestRivalsInAnyOrder(t *testing.T) {
 			Told: func(r change.Region) change.Seq { return change.Seq(noted[slices.Index(regions, r)]) },
 		}
 		row := Key{7, 7}
+		var has change.Version // of what the row has: what was written to it last; the tail reads nothing of it
 		note := func(region, at int) {
 			w := of[region][at]
 			stays := x.Stays(row, w.write, w.seen)
@@ -77,6 +78,12 @@ func TestRivalsInAnyOrder(t *testing.T) {
 			}
 			if k, known := index.Of(row); stays != (known && k.Version == w.write.Version) {
 				t.Fatalf("%+v stays: %t, and then %+v does", w.write, stays, k.Write)
+			}
+			if stays {
+				has = w.write.Version
+			}
+			if k, known := index.Of(row); known && k.Version != has && !slices.Contains(index.Suspects(1), row) {
+				t.Fatalf("with %+v it is %+v that stays, the row has that of %v, and nobody looks at it", w.write, k.Write, has)
 			}
 		}
 		left := len(slices.Concat(of...))
