@@ -38,7 +38,7 @@ func (v *versions) newParted(spec *tasks.Spec) {
 	if !anyParted(spec) || !v.alone() {
 		return
 	}
-	v.parted = converge.NewParted(v.index, v.region, v.all[0].source, int64(v.limits.Memory)/partedPart)
+	v.parted = converge.NewParted(v.index, v.region, []change.Region{v.all[0].source}, int64(v.limits.Memory)/partedPart)
 }
 
 // refuseCascades refuses a table that is made of parts of which the server deletes or changes rows by itself.
@@ -206,7 +206,7 @@ func (v *versions) localParts(t *boundTable, key []byte, c *schemas.Decoded, s *
 		return err
 	}
 	in := v.all[0]
-	m := made{hlc: s.HLC, origin: s.Origin, seq: s.Seq, seen: s.Seen.Of(in.source), place: v.places.add(at, offset)}
+	m := made{hlc: s.HLC, origin: s.Origin, seq: s.Seq, saw: s.Seen, place: v.places.add(at, offset)}
 	e, err := t.parts.edit(c.Before, c.After, m)
 	if err != nil {
 		return err

@@ -105,7 +105,7 @@ var errNoBefore = errors.New("an update has no image of the row before it, from 
 
 // edit tells which parts a change is of.
 func (p *parts) edit(before, after []byte, m made) (*converge.Edit, error) {
-	e := &converge.Edit{Version: m.version(), Seq: m.seq, Seen: m.seen, Place: m.place, Image: after}
+	e := &converge.Edit{Version: m.version(), Seq: m.seq, Seen: m.saw, Place: m.place, Image: after}
 	switch {
 	case after == nil:
 		e.Kind = converge.Deleted

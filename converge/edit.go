@@ -20,8 +20,8 @@ const (
 // Edit is a write of one row.
 type Edit struct {
 	Version change.Version
-	Seq     change.Seq // of its transaction
-	Seen    change.Seq // the other region's last transaction that it had seen
+	Seq     change.Seq  // of its transaction
+	Seen    change.Seen // the other regions' last transactions that it had seen
 	Place   Place
 	Kind    EditKind
 	// Groups are those that an update touched, Added is what it added to each counter,

@@ -30,8 +30,9 @@ import (
 // Then of a write of this region and one that came in, of which neither had seen the other, the
 // latter lies over the former. It isn't safe for concurrent use.
 type Parted struct {
-	index          *Index
-	region, source change.Region
+	index   *Index
+	region  change.Region
+	sources []change.Region
 	// Met, if it isn't nil, is told of each two concurrent writes of which one lost, or a part of it.
 	Met func(row Key, local, remote Write, remoteWon bool)
 
@@ -83,24 +84,26 @@ const (
 	tallyBytes, numberBytes = 120, 72
 )
 
-// NewParted makes one that knows of rows what the index knows. What it remembers besides takes at
+// NewParted makes one for a region and those that it applies, which knows of rows what the index knows. What it remembers besides takes at
 // most limit bytes.
-func NewParted(index *Index, region, source change.Region, limit int64) *Parted {
-	return &Parted{index: index, region: region, source: source, limit: limit, tallies: map[Key]*tally{}, torn: map[Key]*torn{}}
+func NewParted(index *Index, region change.Region, sources []change.Region, limit int64) *Parted {
+	return &Parted{index: index, region: region, sources: sources, limit: limit, tallies: map[Key]*tally{}, torn: map[Key]*torn{}}
 }
 
 // GroupKey stands for a group of a row in the index.
 func GroupKey(row Key, group uint64) Key { return Key{row.A, row.B ^ (group*2 + 1)} }
 
-// addedKey stands for what came in and added to a row's counters.
-func addedKey(row Key) Key { return Key{row.A, row.B ^ 0x5bd1e995_9e3779b0} }
+// addedKey stands for what came in from a source and added to a row's counters.
+func (p *Parted) addedKey(row Key, source change.Region) Key {
+	return Key{row.A, row.B ^ (0x5bd1e995_9e3779b0 + 2*uint64(slices.Index(p.sources, source)))}
+}
 
 // saw reports whether a write had seen another one, of either region.
 func (e *Edit) saw(k *Known) bool {
 	if k.Version.Origin == e.Version.Origin {
 		return e.Seq >= k.Seq
 	}
-	return e.Seen >= k.Seq
+	return e.Seen.Of(k.Version.Origin) >= k.Seq
 }
 
 // without reports whether an update lost its row, the newest insert or delete known being k. One that had
@@ -161,7 +164,7 @@ func (p *Parted) Wrote(row Key, groups []uint64, m *Merged, plan Plan, at Pos) e
 	for i, a := range m.Adds {
 		planned := plan.Exist || slices.Contains(plan.Adds, i)
 		if planned {
-			if err := p.raise(row, addedKey(row), a.write(), at); err != nil {
+			if err := p.raise(row, p.addedKey(row, a.Version.Origin), a.write(), at); err != nil {
 				return err
 			}
 		}
@@ -185,8 +188,8 @@ func (p *Parted) Wrote(row Key, groups []uint64, m *Merged, plan Plan, at Pos) e
 
 // existed notes an insert or a delete that came in, the newest one known before being e.
 func (p *Parted) existed(row Key, groups []uint64, x *Edit, e Known, known, planned bool, at Pos) error {
-	if known && e.Version.Origin == p.region && e.Seq > x.Seen && e.Version.Compare(x.Version) < 0 {
-		p.holds = append(p.holds, hold{e.Seq, x.Seq})
+	if known && e.Version.Origin == p.region && e.Seq > x.Seen.Of(p.region) && e.Version.Compare(x.Version) < 0 {
+		p.hold(e.Seq, x.Seq)
 	}
 	if known && e.Version.Compare(x.Version) > 0 {
 		if planned {
@@ -288,13 +291,13 @@ func (p *Parted) Local(row Key, groups []uint64, y *Edit) error {
 // over reports whether what is known came in and lies over a write of the region: that
 // hadn't seen it.
 func (p *Parted) over(k *Known, y *Edit) bool {
-	return k.Version.Origin == p.source && k.Seq > y.Seen
+	return k.Version.Origin != p.region && k.Seq > y.Seen.Of(k.Version.Origin)
 }
 
 func (p *Parted) localExist(row Key, groups []uint64, y *Edit, e Known, known bool) error {
 	p.metBy(row, y, e, known, false)
 	if known && e.Version.Compare(y.Version) > 0 {
-		p.holds = append(p.holds, hold{y.Seq, e.Seq})
+		p.hold(y.Seq, e.Seq)
 		return nil
 	}
 	whole, at := known && p.over(&e, y), e.At
@@ -308,9 +311,11 @@ func (p *Parted) localExist(row Key, groups []uint64, y *Edit, e Known, known bo
 				parts, at = append(parts, g), max(at, k.At)
 			}
 		}
-		if k, had := p.of(row, addedKey(row)); had && p.over(&k, y) {
-			p.metBy(row, y, k, true, false)
-			whole, at = true, max(at, k.At)
+		for _, source := range p.sources {
+			if k, had := p.of(row, p.addedKey(row, source)); had && p.over(&k, y) {
+				p.metBy(row, y, k, true, false)
+				whole, at = true, max(at, k.At)
+			}
 		}
 	}
 	if err := p.exist(row, groups, y, 0); err != nil {
@@ -324,10 +329,17 @@ func (p *Parted) localExist(row Key, groups []uint64, y *Edit, e Known, known bo
 	return nil
 }
 
+// hold notes that two must both be known after a restart, or neither. Among several sources the newer is, if the older is.
+func (p *Parted) hold(local, source change.Seq) {
+	if len(p.sources) == 1 {
+		p.holds = append(p.holds, hold{local, source})
+	}
+}
+
 // meet tells of what came in and of which k is known, if they were made without
 // either having seen the other; wins says that the first wins, however old.
 func (p *Parted) meet(row Key, x *Edit, k Known, known, wins bool) {
-	if p.Met == nil || !known || k.Version.Origin != p.region || k.Seq <= x.Seen {
+	if p.Met == nil || !known || k.Version.Origin != p.region || k.Seq <= x.Seen.Of(p.region) {
 		return
 	}
 	p.Met(row, k.Write, x.write(), wins || x.Version.Compare(k.Version) > 0)

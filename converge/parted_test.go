@@ -292,7 +292,7 @@ func (w *pairWorld) want(row int) (want worldRow) {
 		if x.Added == nil {
 			continue
 		}
-		saw := x.Seen >= e.Seq
+		saw := x.Seen.Of(e.Version.Origin) >= e.Seq
 		if x.Version.Origin == e.Version.Origin {
 			saw = x.Seq > e.Seq || same && i > at
 		}
@@ -306,7 +306,7 @@ func (w *pairWorld) want(row int) (want worldRow) {
 // start begins, or begins anew, with nothing known but what is durable.
 func (r *pairRegion) start() {
 	r.index = NewIndex(1<<20, 0)
-	r.parted = NewParted(r.index, r.name, r.other.name, 1<<20)
+	r.parted = NewParted(r.index, r.name, []change.Region{r.other.name}, 1<<20)
 	r.frontier = NewFrontier(r.name, worldNames[:])
 	r.job, r.mend, r.asked = nil, nil, nil
 	r.next, r.own, r.told, r.tailed, r.saw = r.saved.next, r.saved.own, r.saved.settled, Pos(r.saved.settled), r.saved.saw
@@ -350,7 +350,7 @@ func (r *pairRegion) write() {
 
 func (r *pairRegion) edit(row int, stamp change.Stamp) []*worldEdit {
 	w, have := r.w, &r.rows[row]
-	e := &worldEdit{Edit: Edit{Version: stamp.Version(), Seq: stamp.Seq, Seen: r.progress}, row: row}
+	e := &worldEdit{Edit: Edit{Version: stamp.Version(), Seq: stamp.Seq, Seen: stamp.Seen}, row: row}
 	fresh := func() int { w.value++; return w.value }
 	switch {
 	case !have.present:
