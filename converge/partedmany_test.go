@@ -62,7 +62,7 @@ const (
 
 var manyRules = map[manyRule]string{
 	manyNoMending: "mending", manyBlind: "plans wait for own writes", manyAcausal: "causal order", manyAtOnce: "one source at a time", manyToldBlindly: "the tail waits",
-	manyEagerMending: "mending waits for what is read again", manySettledTooSoon: "settled", manyForgotten: "forgotten",
+	manySettledTooSoon: "settled", manyForgotten: "forgotten",
 }
 
 type manyWorld struct {
@@ -339,6 +339,7 @@ func (r *manyRegion) apply(s int) bool {
 	j := st.job
 	switch j.stage {
 	case 0:
+		// Until all is told again that was applied, what was told last isn't what lies in the database.
 		if r.learning() || !r.tells(st.needs, s) || r.holder >= 0 && r.holder != s && r.w.broken != manyAtOnce {
 			return false
 		}
