@@ -165,10 +165,10 @@ func (w *writer) expectSame(ctx context.Context, t *boundTable, images [][]byte)
 	})
 }
 
-// differed looks whether a row that is copied and there with other content was written here lately: then
-// it's no row that the task began with. Those before b are committed then.
+// differed is told that a row that is copied was there with other content: it may have been written here lately, and is
+// then no row that the task began with. It has the batch tried again, by itself, with those rows held.
 func (s *session) differed(ctx context.Context, w *writer, b *batch, cause error) error {
-	const tries = 3 // it may be written all the time
+	const tries = 5 // a row that is absent can't be held
 	err := errYielded
 	for errors.Is(err, errYielded) {
 		err = w.awaitTurn(ctx, b)
@@ -179,7 +179,29 @@ func (s *session) differed(ctx context.Context, w *writer, b *batch, cause error
 	if b.differed++; b.differed > tries {
 		return cause
 	}
-	err = s.pulse(ctx)
+	return nil
+}
+
+// holdCopied locks the rows that a batch copies and has the tail read all that was written to them before. Those before
+// the batch are committed.
+func (s *session) holdCopied(ctx context.Context, w *writer, b *batch) error {
+	for _, tables := range [2][]*tableRows{b.tables, b.late} {
+		for _, t := range tables {
+			var keys [][]byte
+			for i := range t.rows {
+				if t.rows[i].made.existing != notCopied {
+					keys = append(keys, t.rows[i].key)
+				}
+			}
+			if len(keys) == 0 {
+				continue
+			}
+			if _, err := w.lookUpAll(ctx, t.table, keys); err != nil {
+				return err
+			}
+		}
+	}
+	err := s.pulse(ctx)
 	if errors.Is(err, errTailLate) {
 		return mysql.Fault{Class: mysql.Retry, Waiting: true, Why: fmt.Sprintf("rows of the initial copy are there already, and it isn't known yet since when: %v", err)}
 	}

@@ -35,8 +35,10 @@ type pool struct {
 	// crowded, if it isn't nil, makes room where a batch was refused with a duplicate
 	// key, which is cause; nil means that it is to be tried again.
 	crowded func(ctx context.Context, w *writer, b *batch, cause error) error
-	// differed, if it isn't nil, looks at rows that are copied and there with other content.
+	// differed, if it isn't nil, is told of rows that are copied and there with other content; then, when the batch is tried again,
+	// hold locks those and waits for the tail.
 	differed func(ctx context.Context, w *writer, b *batch, cause error) error
+	hold     func(ctx context.Context, w *writer, b *batch) error
 	// troubled is called with the reason when a batch must be tried again, and
 	// with nil when it went through.
 	troubled func(error)
@@ -238,6 +240,11 @@ func (p *pool) letEarlierFinish(ctx context.Context, w *writer, b *batch, fault 
 func (p *pool) try(ctx context.Context, w *writer, b *batch) error {
 	if err := w.begin(ctx, b.seq, b.hlc); err != nil {
 		return err
+	}
+	if b.differed > 0 {
+		if err := p.hold(ctx, w, b); err != nil {
+			return err
+		}
 	}
 	if err := p.sift(b.tables); err != nil {
 		return err

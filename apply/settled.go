@@ -30,7 +30,7 @@ func (s *session) watchConflicts(server *mysql.Server) (*kgo.Client, error) {
 	} else {
 		s.versions = newVersions(cfg.Region, cleared{}, s.st).sources[s.st.cfg.Source]
 		s.versions.spillOrTell(s.st.cfg.Log)
-		s.pool.differed, s.recorder = s.differed, s.newRecorder(s.target)
+		s.pool.differed, s.pool.hold, s.recorder = s.differed, s.holdCopied, s.newRecorder(s.target)
 	}
 	s.pool.crowded = s.crowded
 	s.pool.versions = s.versions
