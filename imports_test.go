@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"tasks":            {"change", "config"},
 	"schemas":          {"change", "config"},
 	"topics":           {"change", "config"},
+	"control":          {"change", "config", "tasks", "topics"},
 	"mysql":            {"config", "schemas"},
 	"preflight":        {"apply/statement", "change", "config", "mysql", "schemas", "tasks", "topics"},
 	"capture/binlog":   {"change", "schemas"},
@@ -49,7 +50,7 @@ var drivers = map[string][]string{
 	"github.com/twmb/franz-go/pkg/sr":  {"schemas", "embedded"},
 	"github.com/goccy/go-yaml":         {"config", "tasks"},
 	"github.com/prometheus":            {"region"},
-	"github.com/twmb/franz-go/pkg/kgo": {"apply", "capture", "embedded", "feed", "preflight", "spine", "topics"},
+	"github.com/twmb/franz-go/pkg/kgo": {"apply", "capture", "control", "embedded", "feed", "preflight", "spine", "topics"},
 	"database/sql":                     {"apply", "capture", "capture/snapshot", "conflicts", "mysql", "preflight"},
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Invalid is one setting that can't be used: where it is, what is wrong with
@@ -44,6 +45,19 @@ func (e *Invalid) Error() string {
 		fmt.Fprintf(&b, "\n    %s\n    %s^", e.Source, strings.Repeat(" ", max(e.Caret-1, 0)))
 	}
 	return b.String()
+}
+
+// Find puts the place in where the file's content first has the text, if it has.
+func (e *Invalid) Find(content []byte, text string) *Invalid {
+	before, _, found := strings.Cut(string(content), text)
+	if !found || text == "" {
+		return e
+	}
+	start := strings.LastIndexByte(before, '\n') + 1
+	line, _, _ := strings.Cut(string(content)[start:], "\n")
+	e.Line, e.Column = strings.Count(before, "\n")+1, utf8.RuneCountInString(before[start:])+1
+	e.Source, e.Caret = strings.TrimRight(line, "\r"), e.Column
+	return e
 }
 
 // InFile names the file in each *Invalid that err joins, and returns them

@@ -17,6 +17,16 @@ const Positions = "duplex.positions"
 // Copies is the compacted topic of how far initial copies are, keyed by region, task and table.
 const Copies = "duplex.copies"
 
+// Tasks is the compacted topic of tasks and what is wanted of them, keyed by name; Status that of what the
+// services report, keyed by task, region and process.
+const (
+	Tasks  = "duplex.tasks"
+	Status = "duplex.status"
+)
+
+// TasksWriter is the transactional id of whoever changes a task: of two at once Kafka lets only the later write.
+const TasksWriter = "duplex.tasks"
+
 // copyID is how the id of a chunk of an initial copy begins.
 const copyID = "copy:"
 

@@ -52,6 +52,11 @@ func EnsureCopies(ctx context.Context, adm *kadm.Client, cfg config.Kafka) error
 	return ensureCompacted(ctx, adm, cfg, Copies)
 }
 
+// EnsureTasks makes the topics of tasks and of their status if they aren't there.
+func EnsureTasks(ctx context.Context, adm *kadm.Client, cfg config.Kafka) error {
+	return errors.Join(ensureCompacted(ctx, adm, cfg, Tasks), ensureCompacted(ctx, adm, cfg, Status))
+}
+
 func ensureCompacted(ctx context.Context, adm *kadm.Client, cfg config.Kafka, name string) error {
 	n, err := ensure(ctx, adm, cfg, name, 1, map[string]string{
 		"cleanup.policy":            "compact",
@@ -60,7 +65,7 @@ func ensureCompacted(ctx context.Context, adm *kadm.Client, cfg config.Kafka, na
 		"min.cleanable.dirty.ratio": "0.1",
 	})
 	if err == nil && n != 1 {
-		return fmt.Errorf("topic %s has %d partitions and must have one; mend: delete the topic while all captures are stopped", name, n)
+		return fmt.Errorf("topic %s has %d partitions and must have one; mend: delete the topic while all of Duplex is stopped", name, n)
 	}
 	return err
 }

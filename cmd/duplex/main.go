@@ -32,6 +32,7 @@ type commands struct {
 	Capture   captureCommand   `cmd:"" help:"Only the capture of a region."`
 	Apply     applyCommand     `cmd:"" help:"Only the apply of a region."`
 	Check     checkCommand     `cmd:"" help:"Check every precondition of both sides; print the statement that mends each."`
+	Task      taskCommand      `cmd:"" help:"The life of a task: create, start, pause, stop, edit, copy, reset, delete, list, show."`
 	Status    statusCommand    `cmd:"" help:"Show each stream: state, lag, rows, position, what stopped it and how to go on."`
 	Resume    resumeCommand    `cmd:"" help:"Have services that have stopped go on, once their cause is mended."`
 	Replay    replayCommand    `cmd:"" help:"Have apply read transactions of another region again."`

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"duplex/config"
+	"duplex/control"
+	"duplex/tasks"
+)
+
+type taskEditCommand struct {
+	planeFlags
+	Revision int64         `placeholder:"N" help:"Refuse if the task has another revision than this, as task show prints it."`
+	Wait     time.Duration `placeholder:"1m" help:"Wait until the services of all regions have done it, for so long at most."`
+	DryRun   bool          `help:"Only show what would change."`
+	File     string        `arg:"" help:"Task file."`
+}
+
+// Run shows what a task file changes of its task, and changes that.
+func (c *taskEditCommand) Run(env *environment) error {
+	spec, content, err := readTask(c.File)
+	if err != nil {
+		return err
+	}
+	plane, procs, err := c.reach(env)
+	if err != nil {
+		return err
+	}
+	defer plane.Close()
+	v, err := plane.Read(env.ctx)
+	if err != nil {
+		return err
+	}
+	r, err := v.Find(spec.Task)
+	if err != nil {
+		return err
+	}
+	changed := tasks.Differences(r.Spec, spec)
+	if !env.json {
+		for _, d := range changed {
+			fmt.Fprintln(env.stdout, d)
+		}
+	}
+	edit := func(b *control.Board) (*tasks.Record, error) {
+		now, err := b.Find(spec.Task)
+		if err != nil {
+			return nil, err
+		}
+		if err := unchanged(now, r, c.Revision); err != nil {
+			return nil, err
+		}
+		if err := refuseOverlap(b, spec, c.File, content); err != nil {
+			return nil, err
+		}
+		next, err := now.Change(spec, time.Now())
+		if invalid := (*config.Invalid)(nil); errors.As(err, &invalid) {
+			invalid.File = c.File
+			return nil, invalid.Find(content, lastName(invalid.Setting))
+		}
+		return &next, err
+	}
+	if _, err := edit(&v.Board); err != nil {
+		return err
+	}
+	if err := refuseUnchecked(env, procs, spec); err != nil {
+		return err
+	}
+	if c.DryRun {
+		if env.json {
+			return writeJSON(env, changed)
+		}
+		return nil
+	}
+	made, err := plane.Change(env.ctx, spec.Regions, v, edit)
+	if err != nil {
+		return err
+	}
+	return done(env, plane, made, made.Revision == r.Revision, c.Wait)
+}
+
+// lastName is how a setting is called in its file.
+func lastName(setting string) string {
+	if _, table, ok := strings.Cut(setting, `tables."`); ok {
+		return strings.TrimSuffix(table, `"`)
+	}
+	return setting[strings.LastIndex(setting, ".")+1:]
+}
