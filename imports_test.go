@@ -32,13 +32,13 @@ var allowed = map[string][]string{
 	"preflight":        {"apply/statement", "change", "config", "mysql", "schemas", "tasks", "topics"},
 	"capture/binlog":   {"change", "schemas"},
 	"capture/snapshot": {"capture/binlog", "mysql", "schemas"},
-	"capture":          {"capture/binlog", "capture/snapshot", "change", "config", "internal/clock", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "topics"},
+	"capture":          {"capture/binlog", "capture/snapshot", "change", "config", "internal/clock", "internal/failpoint", "mysql", "queue", "schemas", "supervise", "tasks", "topics"},
 	"apply/statement":  {"schemas"},
 	"spine":            {"change", "config", "internal/failpoint", "schemas", "supervise", "topics"},
 	"conflicts":        {"apply/statement", "change", "config", "mysql", "schemas"},
 	"apply":            {"apply/statement", "change", "config", "conflicts", "converge", "internal/clock", "internal/failpoint", "mysql", "schemas", "spill", "spine", "supervise", "tasks", "topics"},
 	"feed":             {"change", "config", "schemas", "spine", "supervise", "tasks", "topics"},
-	"region":           {"apply", "capture", "change", "config", "conflicts", "console", "embedded", "supervise", "tasks"},
+	"region":           {"apply", "capture", "change", "config", "conflicts", "console", "control", "embedded", "supervise", "tasks"},
 }
 
 // drivers lists the only packages that may import each of these. It is the

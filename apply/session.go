@@ -224,6 +224,9 @@ func (s *session) connect(ctx context.Context, server *mysql.Server, applied cha
 		s.closeVersions()
 		return func() {}, err
 	}
+	if applied, err = s.beginAfter(ctx, applied); err != nil {
+		return fail(err)
+	}
 	if err := s.resume(ctx, applied.Seq); err != nil {
 		return fail(err)
 	}

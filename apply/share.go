@@ -89,6 +89,9 @@ func (st *Stream) runShare(ctx context.Context) error {
 	if err := s.awaitSpine(ctx); err != nil {
 		return err
 	}
+	if err := s.refuseOlderUnlessBegun(ctx); err != nil {
+		return err
+	}
 	slot, floor, err := s.takeSlot(ctx)
 	if err != nil {
 		return err

@@ -35,7 +35,10 @@ type Config struct {
 	Process *config.Process // of the target region
 	Spec    *tasks.Spec
 	Source  change.Region
-	Log     *slog.Logger
+	// Since tells, by region, the last transaction before the task's tables were captured there; nil where a
+	// task begins with the topics.
+	Since map[change.Region]change.Seq
+	Log   *slog.Logger
 }
 
 // source returns the Kafka and registry that the source region publishes to.

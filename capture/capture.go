@@ -28,15 +28,11 @@ import (
 // Config says what to capture.
 type Config struct {
 	Process *config.Process
-	// Captured tells which tables are published.
-	Captured func(db, table string) bool
-	// CapturedIn tells whether some table of a database may be.
-	CapturedIn func(db string) bool
+	// Tables are those that are published; without any, capture waits for Select.
+	Tables *Selection
 	// AcceptDDL holds the GTIDs of statements that removed rows and that the
 	// operator has run in the other regions too.
 	AcceptDDL []string
-	// Copies are the initial copies that begin in this region.
-	Copies []Copy
 	// Version of the program, shown in every record's source block.
 	Version string
 	Log     *slog.Logger
@@ -59,9 +55,10 @@ type Capture struct {
 	transactions atomic.Int64
 	commits      atomic.Int64
 
-	mu       sync.Mutex
-	progress progress
-	copies   *copyProgress // nil if nothing is copied
+	mu        sync.Mutex
+	selecting selecting // but for saved, which the session alone uses
+	progress  progress
+	copies    *copyProgress // nil if nothing is copied
 }
 
 // progress is what the last committed Kafka transaction held.
@@ -81,12 +78,16 @@ type progress struct {
 // New makes a capture; Run runs it.
 func New(cfg Config) *Capture {
 	cfg.Log = cfg.Log.With("service", "capture", "region", cfg.Process.Region)
-	return &Capture{cfg: cfg, service: supervise.New(cfg.Log), instance: rand.Text()}
+	c := &Capture{cfg: cfg, service: supervise.New(cfg.Log), instance: rand.Text(), selecting: selecting{changed: make(chan struct{})}}
+	if cfg.Tables != nil {
+		c.Select(*cfg.Tables)
+	}
+	return c
 }
 
 // Run captures until ctx ends. What is transient is tried again; what isn't stops it
 // until Resume.
-func (c *Capture) Run(ctx context.Context) { c.service.Keep(ctx, c.session) }
+func (c *Capture) Run(ctx context.Context) { c.service.Keep(ctx, c.reselecting) }
 
 // Resume goes on if it is stopped, and reports whether it was.
 func (c *Capture) Resume() bool { return c.service.Resume() }

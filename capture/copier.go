@@ -83,7 +83,7 @@ type job struct {
 
 // prepareCopies reads how far copies are, if there are any.
 func (s *session) prepareCopies(ctx context.Context) (err error) {
-	if len(s.c.cfg.Copies) == 0 {
+	if len(s.selection.Copies) == 0 {
 		return nil
 	}
 	if s.done, err = loadCopied(ctx, s.c.cfg.Process.Kafka); err != nil {
@@ -102,7 +102,7 @@ func (s *session) copyTables(ctx context.Context, done map[string]*copied) error
 	}
 	defer db.Close()
 	cp := &copier{
-		c: s.c, engine: s.c.cfg.Process.Engine, db: db, copies: s.c.cfg.Copies, done: done, placing: s.publishing.placing,
+		c: s.c, engine: s.c.cfg.Process.Engine, db: db, copies: s.selection.Copies, done: done, placing: s.publishing.placing,
 		work: make(chan *job), told: time.Now(),
 	}
 	cp.rest = snapshot.NewReader(db, cp.engine)
@@ -136,8 +136,9 @@ func (cp *copier) list(ctx context.Context) (tables []*copyTable, err error) {
 	if err != nil {
 		return nil, err
 	}
-	progress := &copyProgress{sizes: map[string]int64{}, done: map[string]int64{}, at: time.Now(), status: CopyStatus{State: copyCopying}}
+	progress := &copyProgress{left: map[string]int{}, sizes: map[string]int64{}, done: map[string]int64{}, at: time.Now(), status: CopyStatus{State: copyCopying}}
 	for _, c := range cp.copies {
+		progress.left[c.Task] = 0
 		for _, def := range defs {
 			if !c.Match(def.DB, def.Name) || snapshot.IsSequence(def) {
 				continue
@@ -159,6 +160,7 @@ func (cp *copier) list(ctx context.Context) (tables []*copyTable, err error) {
 				progress.sizes[c.Task+" "+t.name()] = t.Rows
 				continue
 			}
+			progress.left[c.Task]++
 			tables = append(tables, t)
 		}
 	}
@@ -439,6 +441,7 @@ func (cp *copier) tableDone(t *copyTable, rows int64) {
 	cp.c.cfg.Log.Info("table is copied", "task", t.Task, "table", t.name(), "rows", rows)
 	cp.c.copying(func(p *copyProgress) {
 		p.status.TablesDone++
+		p.left[t.Task]--
 		p.sizes[t.Task+" "+t.name()] = rows
 	})
 }

@@ -110,6 +110,7 @@ type CopyStatus struct {
 // copyProgress is CopyStatus while copying. It is guarded by Capture.mu.
 type copyProgress struct {
 	status CopyStatus
+	left   map[string]int   // tables, by task
 	sizes  map[string]int64 // estimated rows, by task and table
 	done   map[string]int64
 	rate   float64 // rows a second
@@ -152,12 +153,23 @@ func (p *copyProgress) add(table string, rows int64, now time.Time) {
 	}
 }
 
+// Copied reports whether all tables of a copy are copied.
+func (c *Capture) Copied(task string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.copies == nil {
+		return false
+	}
+	left, listed := c.copies.left[task]
+	return listed && left == 0
+}
+
 // copying changes the status.
 func (c *Capture) copying(change func(*copyProgress)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.copies == nil {
-		c.copies = &copyProgress{sizes: map[string]int64{}, done: map[string]int64{}, at: time.Now()}
+		c.copies = &copyProgress{left: map[string]int{}, sizes: map[string]int64{}, done: map[string]int64{}, at: time.Now()}
 	}
 	change(c.copies)
 }

@@ -18,7 +18,7 @@ import (
 // and accepts it by its GTID.
 func (s *publishing) ddl(ctx context.Context, ev *binlog.Event) error {
 	c, statement := s.c, parseDDL(ev.Schema, ev.Statement, ev.Escapes)
-	if !statement.touches(c.cfg.Captured, c.cfg.CapturedIn) {
+	if !s.touched(statement) {
 		return nil
 	}
 	if s.placing != nil {

@@ -59,6 +59,10 @@ type publishing struct {
 	lot *lot
 	now time.Time
 
+	// goal is where the session ends; nil if it doesn't. touched reports whether a statement is on captured tables.
+	goal    *binlog.Position
+	touched func(*ddlStatement) bool
+
 	// placing is nil where nothing is copied.
 	placing *placing
 
@@ -94,6 +98,9 @@ func (s *publishing) run(ctx context.Context) error {
 				return err
 			}
 			s.place()
+		}
+		if err := s.reached(ctx); err != nil {
+			return err
 		}
 		if s.overdue() || !s.inTxn && !s.waiting() && s.due() {
 			if err := s.commit(ctx); err != nil {

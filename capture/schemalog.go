@@ -23,9 +23,10 @@ type schemaLog struct {
 	captured       func(db, table string) bool
 }
 
-func newSchemaLog(ctx context.Context, admin *kadm.Client, c *Capture, registry *schemas.Registry) (schemaLog, error) {
+func newSchemaLog(ctx context.Context, admin *kadm.Client, s *session, registry *schemas.Registry) (schemaLog, error) {
+	c := s.c
 	cfg := c.cfg.Process
-	l := schemaLog{topic: topics.DDL(cfg.Region), captured: c.cfg.Captured, writer: schemas.NewSchemaChangeWriter(cfg.Region, cfg.Engine, c.cfg.Version)}
+	l := schemaLog{topic: topics.DDL(cfg.Region), captured: s.captured, writer: schemas.NewSchemaChangeWriter(cfg.Region, cfg.Engine, c.cfg.Version)}
 	err := topics.EnsureOrdered(ctx, admin, cfg.Kafka, l.topic)
 	if err != nil {
 		return l, err

@@ -28,6 +28,7 @@ const queueBytes = 8 << 20
 type session struct {
 	c          *Capture
 	server     *mysql.Server
+	selection  *Selection
 	stamping   stamping
 	pipeline   *pipeline
 	publishing publishing
@@ -41,11 +42,16 @@ type session struct {
 // session runs one session of capture. Where a transaction can't be taken and
 // those before it were in the same Kafka transaction, a second one commits
 // them by themselves and then stops at exactly that one.
-func (c *Capture) session(ctx context.Context) error {
-	err := c.stream(ctx)
+func (c *Capture) session(ctx context.Context, wanted *Selection) error {
+	if wanted == nil {
+		c.service.Enter(supervise.Checking, errors.New("waiting to be told by Kafka which tables to capture"))
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	err := c.stream(ctx, wanted)
 	var first *unfinished
 	if errors.As(err, &first) {
-		err = c.stream(ctx)
+		err = c.stream(ctx, wanted)
 	}
 	if errors.As(err, &first) {
 		return first.cause
@@ -53,7 +59,7 @@ func (c *Capture) session(ctx context.Context) error {
 	return err
 }
 
-func (c *Capture) stream(ctx context.Context) error {
+func (c *Capture) stream(ctx context.Context, wanted *Selection) error {
 	server, err := c.inspect(ctx)
 	if err != nil {
 		return err
@@ -82,7 +88,8 @@ func (c *Capture) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	schema, err := newSchemaLog(ctx, publisher.admin(), c, registry)
+	s := &session{c: c, server: server, pipeline: newPipeline()}
+	schema, err := newSchemaLog(ctx, publisher.admin(), s, registry)
 	if err != nil {
 		return err
 	}
@@ -90,7 +97,6 @@ func (c *Capture) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &session{c: c, server: server, pipeline: newPipeline()}
 	s.stamping = stamping{
 		events: queue.New[*binlog.Event](queueBytes), out: s.pipeline,
 		tables: tables{
@@ -101,9 +107,13 @@ func (c *Capture) stream(ctx context.Context) error {
 	s.publishing = publishing{
 		c: c, in: s.pipeline, waiting: s.stamping.waiting,
 		publisher: publisher, positions: positions, spine: spine, schema: schema, pulse: pulse, saved: time.Now(),
-		wideGone: make(chan struct{}, 1),
+		wideGone: make(chan struct{}, 1), touched: s.touched,
 	}
-	if err := s.publishing.restore(ctx, server); err != nil {
+	begins, err := s.publishing.restore(ctx, server)
+	if err != nil {
+		return err
+	}
+	if err := s.take(ctx, wanted, server, begins); err != nil {
 		return err
 	}
 	if err := s.prepareCopies(ctx); err != nil {
@@ -161,7 +171,7 @@ func (s *session) read(ctx context.Context) error {
 	err = binlog.Read(ctx, binlog.Config{
 		Engine: cfg.Engine, Address: cfg.MySQL.Address,
 		User: cfg.MySQL.User, Password: cfg.MySQL.Password.Reveal(), TLS: tls, ServerID: cfg.MySQL.ServerID,
-		Collations: collations(s.server), Captured: s.c.cfg.Captured, Describe: s.describe(ctx), Logger: s.c.cfg.Log,
+		Collations: collations(s.server), Captured: s.captured, Describe: s.describe(ctx), Logger: s.c.cfg.Log,
 	}, s.publishing.position, func(ev *binlog.Event) error { return s.put(ctx, ev) })
 	s.stamping.ended = classifyRead(err)
 	return events.Put(ctx, nil, 0)

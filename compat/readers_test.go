@@ -16,11 +16,22 @@ import (
 	"duplex/config"
 	"duplex/internal/testbed"
 	"duplex/supervise"
+	"duplex/tasks"
 )
 
 // prefixes are the first parts of the names of topics: our region, and
 // Debezium's topic.prefix.
 type prefixes struct{ ours, theirs string }
+
+// shopTables are all of schema shop.
+func shopTables(t *testing.T) *capture.Selection {
+	t.Helper()
+	tables, err := tasks.NewTables([]string{"shop.*"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &capture.Selection{Runs: []capture.Run{{Name: "shop", Tables: tables}}, Fixed: true}
+}
 
 // startOurs runs a capture of schema shop until the test ends.
 func startOurs(t *testing.T, m *testbed.MySQL, engine, region string) *capture.Capture {
@@ -37,9 +48,8 @@ func startOurs(t *testing.T, m *testbed.MySQL, engine, region string) *capture.C
 			Kafka:    config.Kafka{Brokers: services.kafka.Brokers(), ReplicationFactor: 1, Partitions: 1, Retention: time.Hour, TLS: config.TLS{Mode: config.TLSOff}},
 			Registry: config.Registry{URL: services.registry.URL()}, Heartbeat: time.Second,
 		},
-		Captured:   func(db, _ string) bool { return db == "shop" },
-		CapturedIn: func(db string) bool { return db == "shop" },
-		Version:    "test", Log: slog.New(slog.NewTextHandler(log, nil)),
+		Tables:  shopTables(t),
+		Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -130,9 +130,8 @@ func startWith(t *testing.T, m *testbed.MySQL, region, registry string) *running
 			Kafka:    config.Kafka{Brokers: services.kafka.Brokers(), ReplicationFactor: 1, Partitions: 1, Retention: time.Hour, TLS: config.TLS{Mode: config.TLSOff}},
 			Registry: config.Registry{URL: registry}, Heartbeat: time.Second,
 		},
-		Captured:   func(db, _ string) bool { return db == "shop" },
-		CapturedIn: func(db string) bool { return db == "shop" },
-		Version:    "test", Log: slog.New(slog.DiscardHandler),
+		Tables:  shopTables(t),
+		Version: "test", Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{capture: c, cancel: cancel, done: make(chan struct{})}

@@ -105,9 +105,12 @@ func (s *Store) Report(ctx context.Context, reports []Report) error {
 	return nil
 }
 
-// Watch calls changed with all there is, and again each time that there is more, until ctx ends or Kafka can't be read.
+// Watch makes the topics if they aren't there, and calls changed with all there is, and again each time that there is more, until ctx ends or Kafka can't be read.
 // The board is only lent.
 func (s *Store) Watch(ctx context.Context, changed func(*Board)) error {
+	if err := s.Ensure(ctx); err != nil {
+		return err
+	}
 	ends, err := s.admin.ListEndOffsets(ctx, topics.Tasks, topics.Status)
 	if err == nil {
 		err = ends.Error()
@@ -150,8 +153,8 @@ func (s *Store) Watch(ctx context.Context, changed func(*Board)) error {
 	}
 }
 
-// settledAs is what a state that was asked for is called once it is reached.
-func settledAs(w tasks.Wanted) State {
+// Reached is what a state that was asked for is called once it is reached.
+func Reached(w tasks.Wanted) State {
 	switch w {
 	case tasks.Paused:
 		return Paused

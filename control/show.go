@@ -48,7 +48,7 @@ func worse(a, b State) int { return cmp.Compare(slices.Index(order, a), slices.I
 // Show tells how a task is, by what its regions' services report. It never says of a task that it is what it was merely
 // asked to be.
 func Show(r *tasks.Record, reports map[string]Report, now time.Time) Shown {
-	s := Shown{Task: r.Task, Revision: r.Revision, Wanted: r.Wanted, Regions: r.Spec.Regions, Name: r.Name(), Last: r.Last, Changed: r.At, State: settledAs(r.Wanted), Since: r.At}
+	s := Shown{Task: r.Task, Revision: r.Revision, Wanted: r.Wanted, Regions: r.Spec.Regions, Name: r.Name(), Last: r.Last, Changed: r.At, State: Reached(r.Wanted), Since: r.At}
 	if !r.Started {
 		return s // nothing has ever run
 	}
@@ -63,9 +63,9 @@ func Show(r *tasks.Record, reports map[string]Report, now time.Time) Shown {
 	return s
 }
 
-// Reached reports whether all regions' services are where that revision, or a later one, wants them.
-func (s *Shown) Reached(revision int64) bool {
-	if s.State != settledAs(s.Wanted) && !(s.Wanted == tasks.Running && s.State == Copying) {
+// Has reports whether all regions' services are where that revision, or a later one, wants them.
+func (s *Shown) Has(revision int64) bool {
+	if s.State != Reached(s.Wanted) && !(s.Wanted == tasks.Running && s.State == Copying) {
 		return false
 	}
 	return !slices.ContainsFunc(s.In, func(in InRegion) bool { return in.Revision < revision })

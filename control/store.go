@@ -40,6 +40,7 @@ type stored struct {
 	Life     int          `json:"life"`
 	Copies   int          `json:"copies,omitempty"`
 	Started  bool         `json:"started,omitempty"`
+	TablesAt int64        `json:"tables_at,omitempty"`
 	Last     tasks.Action `json:"last_action"`
 	AtMillis int64        `json:"at_ms"`
 	// Token is of the change that wrote it.
@@ -53,7 +54,7 @@ func encode(r *tasks.Record, token string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(stored{r.Task, r.Revision, r.Wanted, r.Life, r.Copies, r.Started, r.Last, r.At.UnixMilli(), token, string(spec)})
+	return json.Marshal(stored{r.Task, r.Revision, r.Wanted, r.Life, r.Copies, r.Started, r.TablesAt, r.Last, r.At.UnixMilli(), token, string(spec)})
 }
 
 func decode(rec *kgo.Record) (r *tasks.Record, token string, err error) {
@@ -66,7 +67,7 @@ func decode(rec *kgo.Record) (r *tasks.Record, token string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("reading %s@%d: %w%s", rec.Topic, rec.Offset, err, mend)
 	}
-	return &tasks.Record{Task: s.Task, Revision: s.Revision, Wanted: s.Wanted, Life: s.Life, Copies: s.Copies, Started: s.Started,
+	return &tasks.Record{Task: s.Task, Revision: s.Revision, Wanted: s.Wanted, Life: s.Life, Copies: s.Copies, Started: s.Started, TablesAt: s.TablesAt,
 		Spec: spec, Last: s.Last, At: time.UnixMilli(s.AtMillis)}, s.Token, nil
 }
 
@@ -105,7 +106,7 @@ type Store struct {
 	admin  *kadm.Client
 }
 
-// Open makes the topics if they aren't there. Close closes it.
+// Open connects to a Kafka. Close closes it.
 func Open(ctx context.Context, cfg config.Kafka) (*Store, error) {
 	opts, err := topics.Client(cfg)
 	if err != nil {
@@ -119,15 +120,25 @@ func Open(ctx context.Context, cfg config.Kafka) (*Store, error) {
 	s := &Store{cfg, client, kadm.NewClient(client)}
 	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't answer; mend: see that it runs, and that kafka.brokers of the process file names it"))
 	defer cancel()
-	if err := topics.EnsureTasks(ctx, s.admin, cfg); err != nil {
+	if err := client.Ping(ctx); err != nil {
 		client.Close()
 		return nil, because(ctx, err)
 	}
 	return s, nil
 }
 
+// Ensure makes the topics if they aren't there.
+func (s *Store) Ensure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't answer"))
+	defer cancel()
+	return because(ctx, topics.EnsureTasks(ctx, s.admin, s.cfg))
+}
+
 // because is err, or what ended ctx.
 func because(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("%w (%w)", cause, err)
 	}
@@ -137,7 +148,7 @@ func because(ctx context.Context, err error) error {
 // Close ends its connections.
 func (s *Store) Close() { s.client.Close() }
 
-// Read reads all there is.
+// Read reads all there is: nothing, where nobody has made a task yet.
 func (s *Store) Read(ctx context.Context) (*Board, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't give its records"))
 	defer cancel()
@@ -146,10 +157,13 @@ func (s *Store) Read(ctx context.Context) (*Board, error) {
 	if err == nil {
 		err = ends.Error()
 	}
+	board := newBoard()
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return board, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading where topics end: %w", because(ctx, err))
 	}
-	board := newBoard()
 	next := map[string]int64{}
 	start := map[string]map[int32]kgo.Offset{}
 	for _, topic := range []string{topics.Tasks, topics.Status} {
@@ -219,6 +233,9 @@ func (s *Store) Change(ctx context.Context, next func(*Board) (*tasks.Record, er
 }
 
 func (s *Store) change(ctx context.Context, token string, next func(*Board) (*tasks.Record, error)) error {
+	if err := s.Ensure(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't take the change"))
 	defer cancel()
 	opts, err := topics.Client(s.cfg)

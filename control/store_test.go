@@ -20,7 +20,7 @@ func TestStore(t *testing.T) { onEveryKafka(t, testStore) }
 func testStore(t *testing.T, cfg config.Kafka) {
 	s := open(t, cfg)
 	const rest = "initial_copy: {from: east}\nconflicts: {tables: {shop.a: {policy: none}}}\n"
-	want := tasks.Record{Task: "stored", Revision: 1, Wanted: tasks.Created, Life: 2, Copies: 1, Started: true, Spec: spec(t, "stored", rest), Last: tasks.Create, At: time.UnixMilli(1234567)}
+	want := tasks.Record{Task: "stored", Revision: 1, Wanted: tasks.Created, Life: 2, Copies: 1, Started: true, TablesAt: 1, Spec: spec(t, "stored", rest), Last: tasks.Create, At: time.UnixMilli(1234567)}
 	put := func(r tasks.Record) {
 		t.Helper()
 		if err := s.Change(t.Context(), func(*control.Board) (*tasks.Record, error) { return &r, nil }); err != nil {
@@ -40,6 +40,9 @@ func testStore(t *testing.T, cfg config.Kafka) {
 	refused := errors.New("no")
 	if err := s.Change(t.Context(), func(*control.Board) (*tasks.Record, error) { same.Revision = 2; return &same, refused }); !errors.Is(err, refused) || read(t, s).Tasks["stored"].Revision != 1 {
 		t.Errorf("what was refused: %v, and revision %d", err, read(t, s).Tasks["stored"].Revision)
+	}
+	if err := s.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	report := control.Report{Task: "stored", Region: "east", Process: "here:1", Revision: 1, Capture: &control.Service{State: control.Streaming, Captured: true, Since: 7}, AtMillis: 99}
 	if err := s.Report(t.Context(), []control.Report{report}); err != nil {

@@ -60,7 +60,7 @@ func (r *Region) Describe(chan<- *prometheus.Desc) {}
 
 // VersionBytes returns the memory that the versions of rows take.
 func (r *Region) VersionBytes() (n int64) {
-	for _, stream := range r.streams {
+	for _, stream := range r.present() {
 		n += stream.Status().VersionBytes
 	}
 	return n

@@ -15,6 +15,7 @@ import (
 	"duplex/change"
 	"duplex/config"
 	"duplex/console"
+	"duplex/control"
 	"duplex/embedded"
 	"duplex/supervise"
 	"duplex/tasks"
@@ -35,22 +36,28 @@ const (
 
 // Config says what to run.
 type Config struct {
-	Process   *config.Process
+	Process *config.Process
+	// Tasks is nil where Kafka tells what runs.
 	Tasks     []*tasks.Spec
 	Services  Services
 	AcceptDDL []string
 	Version   string
 	Log       *slog.Logger
+	// Check checks a task in the region before its streams start; nil: nothing is checked. It is for tasks that Kafka tells of.
+	Check func(context.Context, *config.Process, *tasks.Spec) error
 	// Banner is called once with what a user must be told, if anything.
 	Banner func(string)
 }
 
 // Region is one region's services.
 type Region struct {
-	cfg     Config
-	kafka   *embedded.Kafka
-	schemas *embedded.Registry
-	capture *capture.Capture
+	cfg      Config
+	kafka    *embedded.Kafka
+	schemas  *embedded.Registry
+	capture  *capture.Capture
+	follower *follower // nil where task files say what runs
+
+	mu      sync.Mutex
 	streams []*apply.Stream
 	console *console.Server
 }
@@ -74,8 +81,11 @@ func (r *Region) start(ctx context.Context) error {
 	}
 	if r.cfg.Services&Capture != 0 {
 		r.capture = capture.New(capture.Config{
-			Process: r.cfg.Process, Captured: r.captured, CapturedIn: r.capturedIn, Copies: r.copies(), AcceptDDL: r.cfg.AcceptDDL, Version: r.cfg.Version, Log: r.cfg.Log,
+			Process: r.cfg.Process, Tables: r.fixed(), AcceptDDL: r.cfg.AcceptDDL, Version: r.cfg.Version, Log: r.cfg.Log,
 		})
+	}
+	if r.cfg.Tasks == nil {
+		r.follower = newFollower(r)
 	}
 	if r.cfg.Services&Apply != 0 {
 		for _, spec := range r.cfg.Tasks {
@@ -117,9 +127,16 @@ func (r *Region) startEmbedded(ctx context.Context) error {
 	return nil
 }
 
-// captured reports whether a task of the region has the table.
-func (r *Region) captured(db, table string) bool {
-	return slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Tables.Match(db, table) })
+// fixed is what is captured where task files say what runs.
+func (r *Region) fixed() *capture.Selection {
+	if r.cfg.Tasks == nil {
+		return nil
+	}
+	s := &capture.Selection{Copies: r.copies(), Fixed: true}
+	for _, spec := range r.cfg.Tasks {
+		s.Runs = append(s.Runs, capture.Run{Name: spec.Task, Tables: spec.Tables})
+	}
+	return s
 }
 
 // copies are the initial copies that begin in the region.
@@ -132,8 +149,17 @@ func (r *Region) copies() (all []capture.Copy) {
 	return all
 }
 
-func (r *Region) capturedIn(db string) bool {
-	return slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Tables.MatchIn(db) })
+// present are the streams that there are now.
+func (r *Region) present() []*apply.Stream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.streams
+}
+
+func (r *Region) setStreams(streams []*apply.Stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams = streams
 }
 
 // Process returns the process file's settings, with the addresses of the
@@ -148,8 +174,12 @@ func (r *Region) Run(ctx context.Context) error {
 	if r.capture != nil {
 		services.Go(func() { r.capture.Run(ctx) })
 	}
-	for _, stream := range r.streams {
-		services.Go(func() { stream.Run(ctx) })
+	if r.follower != nil {
+		services.Go(func() { r.follower.run(ctx) })
+	} else {
+		for _, stream := range r.streams {
+			services.Go(func() { stream.Run(ctx) })
+		}
 	}
 	if r.cfg.Services&Apply != 0 {
 		services.Go(func() { apply.NewBeat(r.cfg.Process, r.cfg.Log).Run(ctx) })
@@ -190,13 +220,13 @@ func (r *Region) Resume(task string, pass, skip []string) (resumed []string, err
 		}
 		skips = append(skips, k)
 	}
-	if task != "" && !slices.ContainsFunc(r.cfg.Tasks, func(s *tasks.Spec) bool { return s.Task == task }) {
+	if task != "" && !slices.ContainsFunc(r.present(), func(s *apply.Stream) bool { return s.Status().Task == task }) {
 		return nil, fmt.Errorf("no task of this process is named %s; mend: duplex status shows their names", task)
 	}
 	if task == "" && r.capture != nil && r.capture.Resume() {
 		resumed = append(resumed, fmt.Sprintf("capture %s", r.cfg.Process.Region))
 	}
-	for _, stream := range r.streams {
+	for _, stream := range r.present() {
 		s := stream.Status()
 		if (task == "" || s.Task == task) && stream.Resume(places, skips) {
 			resumed = append(resumed, fmt.Sprintf("apply %s %s→%s", s.Task, s.Source, s.Target))
@@ -223,6 +253,8 @@ type Status struct {
 	Version string          `json:"version"`
 	Capture *capture.Status `json:"capture,omitempty"`
 	Apply   []apply.Status  `json:"apply,omitempty"`
+	// Tasks is how tasks on Kafka are, in all regions, as their services reported.
+	Tasks []control.Shown `json:"tasks,omitempty"`
 }
 
 // Status returns the status of all services.
@@ -232,8 +264,11 @@ func (r *Region) Status() Status {
 		c := r.capture.Status()
 		s.Capture = &c
 	}
-	for _, stream := range r.streams {
+	for _, stream := range r.present() {
 		s.Apply = append(s.Apply, stream.Status())
+	}
+	if r.follower != nil {
+		s.Tasks = r.follower.shownTasks()
 	}
 	return s
 }
@@ -248,6 +283,14 @@ func (r *Region) Ready() error {
 	for i := range s.Apply {
 		if a := &s.Apply[i]; a.State != supervise.Streaming {
 			errs = append(errs, fmt.Errorf("apply of task %s from %s to %s is %s: %s", a.Task, a.Source, a.Target, a.State, a.Error))
+		}
+	}
+	for i := range s.Tasks {
+		t := &s.Tasks[i]
+		for _, in := range t.In {
+			if in.Region == s.Region && t.Wanted == tasks.Running && in.State != control.Streaming && in.State != control.Copying {
+				errs = append(errs, fmt.Errorf("task %s is %s: %s", t.Task, in.State, in.Reason))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -45,7 +45,9 @@ type Record struct {
 	Life, Copies int
 	// Started tells that it was started at some time of this life: it has left traces.
 	Started bool
-	Spec    *Spec
+	// TablesAt is the revision since which its tables are what they are.
+	TablesAt int64
+	Spec     *Spec
 	// Last is what made this revision, and At when.
 	Last Action
 	At   time.Time
@@ -143,7 +145,9 @@ func (r *Record) Do(a Action, now time.Time) (Record, error) {
 		if rule.to != "" {
 			next.Wanted = rule.to
 		}
-		next.Started = r.Started || a == Start
+		if a == Start && !r.Started {
+			next.Started, next.TablesAt = true, next.Revision
+		}
 		if a != Reset {
 			return next, nil
 		}
@@ -190,5 +194,8 @@ func (r *Record) Change(spec *Spec, now time.Time) (Record, error) {
 	}
 	next := *r
 	next.Revision, next.Spec, next.Last, next.At = r.Revision+1, spec, Edit, now
+	if !r.Spec.Tables.same(spec.Tables) {
+		next.TablesAt = next.Revision
+	}
 	return next, nil
 }

@@ -16,6 +16,11 @@ func (t Tables) Overlaps(o Tables) (mine, theirs string, overlap bool) {
 	return "", "", false
 }
 
+// same reports whether both are written alike.
+func (t Tables) same(o Tables) bool {
+	return slices.Equal(t.Include, o.Include) && slices.Equal(t.Exclude, o.Exclude)
+}
+
 // covered reports whether one of the patterns matches all that p matches.
 func covered(p pattern, by []pattern) bool {
 	return slices.ContainsFunc(by, func(e pattern) bool { return e.db.contains(p.db) && e.table.contains(p.table) })

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"duplex/config"
+	"duplex/control"
 	"duplex/mysql"
 	"duplex/preflight"
 	"duplex/region"
@@ -19,7 +23,7 @@ import (
 // serviceFlags are the flags of run, capture and apply.
 type serviceFlags struct {
 	Config []string `short:"c" required:"" placeholder:"FILE" help:"Process file of the region."`
-	Task   []string `required:"" placeholder:"FILE" help:"Task file; may be given more than once."`
+	Task   []string `placeholder:"FILE" help:"Task file; may be given more than once. Without any, the tasks on Kafka run: duplex task."`
 }
 
 type captureFlags struct {
@@ -66,13 +70,15 @@ func (f *serviceFlags) serve(env *environment, services region.Services, accept 
 	}
 	log := env.logger()
 	r, err := region.Start(env.ctx, region.Config{
-		Process: process, Tasks: specs, Services: services, AcceptDDL: accept, Version: version(), Log: log,
+		Process: process, Tasks: specs, Services: services, AcceptDDL: accept, Version: version(), Log: log, Check: checkTask(log),
 		Banner: func(text string) { fmt.Fprintln(env.stderr, text) },
 	})
 	if err != nil {
 		return err
 	}
-	err = refuseUnfit(env, r.Process(), specs)
+	if specs != nil {
+		err = errors.Join(refuseMixed(env, r.Process()), refuseUnfit(env, r.Process(), specs))
+	}
 	if err == nil {
 		limitMemory(env.ctx, r)
 		err = r.Run(env.ctx)
@@ -143,24 +149,59 @@ func loadTasks(files []string, process *config.Process) ([]*tasks.Spec, error) {
 // refuseUnfit checks the region before its services run. A server that can't
 // be reached now is no reason: the services wait for it.
 func refuseUnfit(env *environment, process *config.Process, specs []*tasks.Spec) error {
-	ctx, cancel := context.WithTimeout(env.ctx, 30*time.Second)
-	defer cancel()
-	if err := reach(ctx, process); err != nil {
-		if mysql.Classify(err).Class == mysql.Stop {
+	check := checkTask(env.logger())
+	for _, spec := range specs {
+		if err := check(env.ctx, process, spec); err != nil {
 			return err
 		}
-		env.logger().Warn("not checked before the start", "error", err)
+	}
+	return nil
+}
+
+// refuseMixed refuses to run task files in a region whose tasks are on Kafka: each would have its own view of what is
+// captured. A Kafka that can't be reached now tells nothing.
+func refuseMixed(env *environment, process *config.Process) error {
+	ctx, cancel := context.WithTimeout(env.ctx, 10*time.Second)
+	defer cancel()
+	store, err := control.Open(ctx, process.Kafka)
+	if err != nil {
+		env.logger().Warn("whether tasks are on Kafka was not looked for", "error", err)
 		return nil
 	}
-	for _, spec := range specs {
+	defer store.Close()
+	board, err := store.Read(ctx)
+	if err != nil {
+		env.logger().Warn("whether tasks are on Kafka was not looked for", "error", err)
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(board.Tasks)) {
+		if r := board.Tasks[name]; r.Wanted != tasks.Deleted && slices.Contains(r.Spec.Regions, process.Region) {
+			return fmt.Errorf("region %s has tasks on Kafka, such as %s, and runs those or task files, not both; mend: leave --task out; or, to go back to files, stop and delete its tasks on Kafka (duplex task)", process.Region, name)
+		}
+	}
+	return nil
+}
+
+// checkTask returns what checks a task in the region.
+func checkTask(log *slog.Logger) func(context.Context, *config.Process, *tasks.Spec) error {
+	return func(ctx context.Context, process *config.Process, spec *tasks.Spec) error {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		if err := reach(ctx, process); err != nil {
+			if mysql.Classify(err).Class == mysql.Stop {
+				return err
+			}
+			log.Warn("not checked before the start", "task", spec.Task, "error", err)
+			return nil
+		}
 		report, err := preflight.Check(ctx, []*config.Process{process}, spec)
 		if err != nil {
-			env.logger().Warn("not checked before the start", "error", err)
+			log.Warn("not checked before the start", "task", spec.Task, "error", err)
 			return nil
 		}
 		refused := onlyRefused(report)
 		if len(refused.Findings) == 0 {
-			continue
+			return nil
 		}
 		var text strings.Builder
 		if err := refused.WriteText(&text); err != nil {
@@ -168,7 +209,6 @@ func refuseUnfit(env *environment, process *config.Process, specs []*tasks.Spec)
 		}
 		return fmt.Errorf("task %s can't start in region %s:\n%s", spec.Task, process.Region, text.String())
 	}
-	return nil
 }
 
 // reach connects to the region's database once.

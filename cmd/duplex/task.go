@@ -159,7 +159,7 @@ func await(env *environment, plane *control.Plane, made *tasks.Record, limit tim
 		}
 		shown = control.Show(r, v.Reports, time.Now())
 		switch {
-		case shown.Reached(made.Revision):
+		case shown.Has(made.Revision):
 			return shown, nil
 		case shown.State == control.Failed:
 			return shown, fmt.Errorf("task %s (revision %d) has failed: %s", r.Task, r.Revision, shown.Reason)
