@@ -65,6 +65,9 @@ func (c *taskEditCommand) Run(env *environment) error {
 	if _, err := edit(&v.Board); err != nil {
 		return err
 	}
+	if err := refuseAgain(env, plane, r, spec, c.File); err != nil {
+		return err
+	}
 	if err := refuseUnchecked(env, procs, spec); err != nil {
 		return err
 	}
@@ -79,6 +82,20 @@ func (c *taskEditCommand) Run(env *environment) error {
 		return err
 	}
 	return done(env, plane, made, made.Revision == r.Revision, c.Wait)
+}
+
+// refuseAgain refuses to add tables of which older changes are in the topics: a stream that goes on would apply those that
+// it hasn't read yet, and nothing tells what became of the rows while nobody captured them.
+func refuseAgain(env *environment, plane *control.Plane, r *tasks.Record, spec *tasks.Spec, file string) error {
+	if !r.Started {
+		return nil
+	}
+	again, err := plane.Published(env.ctx, spec.Regions, func(db, table string) bool { return spec.Tables.Match(db, table) && !r.Spec.Tables.Match(db, table) })
+	if err != nil || len(again) == 0 {
+		return err
+	}
+	return &config.Invalid{File: file, Setting: "tables", Reason: fmt.Sprintf("tables that were captured before can't be added to a task that was started, as older changes of them are in topics %s", strings.Join(again, ", ")),
+		Mend: "make a task of its own for them, which begins after those changes: duplex task create"}
 }
 
 // lastName is how a setting is called in its file.
