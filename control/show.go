@@ -143,7 +143,7 @@ func Ended(r *tasks.Record, reports map[string]Report) (change.Region, bool) {
 			if p.Task != r.Task || p.Region != region || p.Life != r.Life {
 				continue
 			}
-			if p.Revision < r.Revision {
+			if p.Revision < r.Revision || last(&p) != Deleted {
 				return region, false
 			}
 			said = true

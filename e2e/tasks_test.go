@@ -263,7 +263,7 @@ func (s *steered) editRunning(task string) {
 	s.fill("d", 6)
 	s.fill("a", 6)
 	s.awaitEqual("a", "c", "d")
-	s.must("edit", s.write(task, "tables: {include: ['shop.a']}"), "--dry-run")
+	s.must("edit", s.write(task, "tables: {include: ['shop.a']}", "initial_copy: {from: "+s.east.region+"}"), "--dry-run")
 	if now := s.show(task).Revision; now != before+4 {
 		s.t.Errorf("revision %d after %d and four changes", now, before)
 	}

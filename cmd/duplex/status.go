@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"duplex/config"
+	"duplex/control"
 	"duplex/region"
 	"duplex/supervise"
 )
@@ -82,7 +83,7 @@ func (c *statusCommand) ask(env *environment) (*asked, error) {
 		}
 		s, err := askStatus(env.ctx, p.Listen)
 		if err != nil {
-			a.absent = append(a.absent, fmt.Errorf("region %s: %w; mend: start it with duplex run -c %s --task …", p.Region, err, file))
+			a.absent = append(a.absent, fmt.Errorf("region %s: %w; mend: start it with duplex run -c %s", p.Region, err, file))
 			continue
 		}
 		a.all = append(a.all, s)
@@ -98,6 +99,11 @@ func (a *asked) failed() error {
 			if service.State == supervise.Stopped {
 				failed = append(failed, fmt.Errorf("%s is stopped: %s", service.name, service.Error))
 			}
+		}
+	}
+	for _, shown := range tasksOf(a.all) {
+		if shown.State == control.Failed {
+			failed = append(failed, fmt.Errorf("task %s has failed: %s", shown.Task, shown.Reason))
 		}
 	}
 	return errors.Join(failed...)

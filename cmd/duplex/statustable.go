@@ -86,6 +86,12 @@ func writeStatus(env *environment, before, now *asked) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if list := tasksOf(now.all); len(list) > 0 {
+		fmt.Fprintln(env.stdout)
+		if err := writeTasks(env.stdout, list); err != nil {
+			return err
+		}
+	}
 	return errors.Join(writeTotals(env, now.all), writeCopies(env, now.all), writeSkipped(env, now.all))
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"duplex/change"
 	"duplex/control"
+	"duplex/region"
 	"duplex/tasks"
 )
 
@@ -65,6 +66,20 @@ func writeTasks(out io.Writer, list []control.Shown) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Task, regionsOf(s.Regions), s.Wanted, s.State, since(s.Since), s.Revision, s.Reason)
 	}
 	return w.Flush()
+}
+
+// tasksOf are the tasks that the processes know from Kafka, each once: as the first tells.
+func tasksOf(all []region.Status) (list []control.Shown) {
+	known := map[string]bool{}
+	for i := range all {
+		for _, shown := range all[i].Tasks {
+			if !known[shown.Task] {
+				known[shown.Task] = true
+				list = append(list, shown)
+			}
+		}
+	}
+	return list
 }
 
 func since(at time.Time) string { return time.Since(at).Round(time.Second).String() }
