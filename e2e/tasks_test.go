@@ -101,7 +101,7 @@ func (s *steered) await(task string, want control.State) {
 			return fmt.Errorf("task %s is shown as %s (%s), not %s", task, shown.State, shown.Reason, want)
 		}
 		for _, in := range shown.In {
-			if in.Revision != shown.Revision {
+			if want != control.Created && in.Revision != shown.Revision {
 				return fmt.Errorf("region %s goes by revision %d of %d", in.Region, in.Revision, shown.Revision)
 			}
 		}
@@ -232,7 +232,7 @@ func testTasks(t *testing.T, e engines) {
 	s.awaitEqual("a")
 
 	s.editRunning(one)
-	s.again(one, file)
+	s.again(one)
 	s.badInput(one, two)
 	stop(s.processes)
 }
@@ -271,7 +271,7 @@ func (s *steered) editRunning(task string) {
 
 // again deletes a task and makes it again, after its tables were made other, and equal, while nobody captured them. Nothing of its former life
 // may come over that.
-func (s *steered) again(task, file string) {
+func (s *steered) again(task string) {
 	s.t.Helper()
 	s.must("stop", task, "--wait", "1m")
 	s.fill("a", 6) // published, and never applied
@@ -289,7 +289,7 @@ func (s *steered) again(task, file string) {
 			mustExec(s.t, side.mysql.DB(), fmt.Sprintf("REPLACE INTO shop.a VALUES (%s, 'made equal')", id))
 		}
 	}
-	s.must("create", file)
+	s.must("create", s.write(task, "tables: {include: ['shop.a']}"))
 	s.must("start", task)
 	s.await(task, control.Streaming)
 	s.fill("a", 6)

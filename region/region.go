@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 
 	"duplex/apply"
@@ -220,7 +221,7 @@ func (r *Region) Resume(task string, pass, skip []string) (resumed []string, err
 		}
 		skips = append(skips, k)
 	}
-	if task != "" && !slices.ContainsFunc(r.present(), func(s *apply.Stream) bool { return s.Status().Task == task }) {
+	if task != "" && !slices.ContainsFunc(r.present(), func(s *apply.Stream) bool { return isOf(s, task) }) {
 		return nil, fmt.Errorf("no task of this process is named %s; mend: duplex status shows their names", task)
 	}
 	if task == "" && r.capture != nil && r.capture.Resume() {
@@ -228,11 +229,17 @@ func (r *Region) Resume(task string, pass, skip []string) (resumed []string, err
 	}
 	for _, stream := range r.present() {
 		s := stream.Status()
-		if (task == "" || s.Task == task) && stream.Resume(places, skips) {
+		if (task == "" || isOf(stream, task)) && stream.Resume(places, skips) {
 			resumed = append(resumed, fmt.Sprintf("apply %s %s→%s", s.Task, s.Source, s.Target))
 		}
 	}
 	return resumed, nil
+}
+
+// isOf reports whether a stream is of a task, whichever of its lives.
+func isOf(s *apply.Stream, task string) bool {
+	name := s.Status().Task
+	return name == task || strings.HasPrefix(name, task+"~")
 }
 
 // Close ends what Start opened.
