@@ -40,7 +40,7 @@ func (f *follower) tell() {
 	case <-f.reports: // that is old
 	default:
 	}
-	f.reports <- all
+	f.again(all)
 }
 
 func sameReport(a, b control.Report) bool {
@@ -78,7 +78,7 @@ func (f *follower) report(ctx context.Context, cfg config.Kafka) {
 	}
 }
 
-// again puts back what wasn't reported, unless there is newer.
+// again puts in what is to be reported, unless there is something.
 func (f *follower) again(all []control.Report) {
 	select {
 	case f.reports <- all:
