@@ -118,7 +118,7 @@ func Open(ctx context.Context, cfg config.Kafka) (*Store, error) {
 		return nil, fmt.Errorf("configuring kafka client: %w", err)
 	}
 	s := &Store{cfg, client, kadm.NewClient(client)}
-	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't answer; mend: see that it runs, and that kafka.brokers of the process file names it"))
+	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("reaching tasks: Kafka doesn't answer; mend: see that it runs, and that kafka.brokers of the process file names it"))
 	defer cancel()
 	if err := client.Ping(ctx); err != nil {
 		client.Close()
@@ -129,7 +129,7 @@ func Open(ctx context.Context, cfg config.Kafka) (*Store, error) {
 
 // Ensure makes the topics if they aren't there.
 func (s *Store) Ensure(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("watching tasks: Kafka doesn't answer"))
 	defer cancel()
 	return because(ctx, topics.EnsureTasks(ctx, s.admin, s.cfg))
 }
@@ -150,7 +150,7 @@ func (s *Store) Close() { s.client.Close() }
 
 // Read reads all there is: nothing, where nobody has made a task yet.
 func (s *Store) Read(ctx context.Context) (*Board, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't give its records"))
+	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("reading tasks: Kafka doesn't give its records"))
 	defer cancel()
 	// Kafka answers a commit before readers see it, so what is open is waited for.
 	ends, err := s.admin.ListEndOffsets(ctx, topics.Tasks, topics.Status)
@@ -236,7 +236,7 @@ func (s *Store) change(ctx context.Context, token string, next func(*Board) (*ta
 	if err := s.Ensure(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("Kafka doesn't take the change"))
+	ctx, cancel := context.WithTimeoutCause(ctx, writeTimeout, errors.New("writing a task: Kafka doesn't take the change"))
 	defer cancel()
 	opts, err := topics.Client(s.cfg)
 	if err != nil {
