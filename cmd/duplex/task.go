@@ -44,6 +44,31 @@ func (f *planeFlags) reach(env *environment) (*control.Plane, []*config.Process,
 	return plane, procs, err
 }
 
+// found is a task where the Kafkas of its regions are reached. Who found it closes the plane.
+type found struct {
+	plane  *control.Plane
+	procs  []*config.Process
+	view   *control.View
+	record *tasks.Record
+}
+
+// find finds a task.
+func (f *planeFlags) find(env *environment, task string) (*found, error) {
+	plane, procs, err := f.reach(env)
+	if err != nil {
+		return nil, err
+	}
+	at := &found{plane: plane, procs: procs}
+	if at.view, err = plane.Read(env.ctx); err == nil {
+		at.record, err = at.view.Find(task)
+	}
+	if err != nil {
+		plane.Close()
+		return nil, err
+	}
+	return at, nil
+}
+
 // actFlags are the flags of what is done with a task that is there.
 type actFlags struct {
 	planeFlags
@@ -77,19 +102,12 @@ func (c *taskDeleteCommand) Run(env *environment) error { return c.act(env, task
 
 // act has one of the actions done.
 func (c *actFlags) act(env *environment, action tasks.Action) error {
-	plane, _, err := c.reach(env)
+	at, err := c.find(env, c.Task)
 	if err != nil {
 		return err
 	}
-	defer plane.Close()
-	v, err := plane.Read(env.ctx)
-	if err != nil {
-		return err
-	}
-	r, err := v.Find(c.Task)
-	if err != nil {
-		return err
-	}
+	defer at.plane.Close()
+	plane, v, r := at.plane, at.view, at.record
 	made, err := plane.Change(env.ctx, r.Spec.Regions, v, func(b *control.Board) (*tasks.Record, error) {
 		now, err := b.Find(c.Task)
 		if err != nil {

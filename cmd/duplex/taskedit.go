@@ -25,19 +25,12 @@ func (c *taskEditCommand) Run(env *environment) error {
 	if err != nil {
 		return err
 	}
-	plane, procs, err := c.reach(env)
+	at, err := c.find(env, spec.Task)
 	if err != nil {
 		return err
 	}
-	defer plane.Close()
-	v, err := plane.Read(env.ctx)
-	if err != nil {
-		return err
-	}
-	r, err := v.Find(spec.Task)
-	if err != nil {
-		return err
-	}
+	defer at.plane.Close()
+	plane, procs, v, r := at.plane, at.procs, at.view, at.record
 	changed := tasks.Differences(r.Spec, spec)
 	if !env.json {
 		for _, d := range changed {

@@ -114,19 +114,12 @@ type taskShowCommand struct {
 
 // Run shows one task.
 func (c *taskShowCommand) Run(env *environment) error {
-	plane, _, err := c.reach(env)
+	at, err := c.find(env, c.Task)
 	if err != nil {
 		return err
 	}
-	defer plane.Close()
-	v, err := plane.Read(env.ctx)
-	if err != nil {
-		return err
-	}
-	r, err := v.Find(c.Task)
-	if err != nil {
-		return err
-	}
+	defer at.plane.Close()
+	v, r := at.view, at.record
 	shown := control.Show(r, v.Reports, time.Now())
 	text, err := r.Spec.Encode()
 	if err != nil {
@@ -170,19 +163,12 @@ type taskCopyCommand struct {
 
 // Run prints a task's specification under another name. It can't be created as it is: two tasks can't have the same tables.
 func (c *taskCopyCommand) Run(env *environment) error {
-	plane, _, err := c.reach(env)
+	at, err := c.find(env, c.Task)
 	if err != nil {
 		return err
 	}
-	defer plane.Close()
-	v, err := plane.Read(env.ctx)
-	if err != nil {
-		return err
-	}
-	r, err := v.Find(c.Task)
-	if err != nil {
-		return err
-	}
+	defer at.plane.Close()
+	v, r := at.view, at.record
 	if other := v.Tasks[c.As]; other != nil && other.Wanted != tasks.Deleted {
 		return fmt.Errorf("there is a task %s; mend: give the copy another name", c.As)
 	}
