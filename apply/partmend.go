@@ -24,7 +24,7 @@ type partsMend struct {
 	rows   map[converge.Key]*partsRow
 }
 
-// partsRow is a row that is locked.
+// partsRow is a row that is locked, if it is present.
 type partsRow struct {
 	table   *boundTable
 	key     []byte
@@ -135,7 +135,9 @@ func (m *partsMend) write(ctx context.Context, w *writer, rights map[converge.Ke
 		if !m.complete(right) || row == nil && (right.Whole || len(right.Parts) > 0) || row != nil && right.Whole && !right.Deleted && !row.present {
 			continue // it isn't locked: the next time
 		}
-		if row != nil {
+		// An absent row isn't locked, and nothing lies over what was newer: what is there by now was
+		// inserted since, and has seen all that came in.
+		if row != nil && row.present {
 			if err := m.right(ctx, w, row, right); err != nil {
 				return nil, err
 			}

@@ -71,12 +71,14 @@ const (
 	notHeld          // a place saved though what lost before it is read again
 	forgottenTooSoon // versions forgotten before all regions have seen them
 	insertedLate     // an absent row inserted after the tail has come by
+	overAbsent       // an absent row, which isn't locked, put right though it is there by now
 	unlocked         // torn rows put right without waiting for the tail
 )
 
 var partedRules = map[partedRule]string{
 	noMending: "mending", plannedBlindly: "plans wait", toldBlindly: "the tail waits", addsUnseen: "unseen additions", noTallies: "tallies",
 	wholeOnlyByPart: "whole rows", groupsOfExist: "newer groups", settledTooSoon: "settled", notHeld: "held", forgottenTooSoon: "forgotten", unlocked: "mended under lock", insertedLate: "absent rows locked",
+	overAbsent: "absent rows left alone",
 }
 
 // partedSeeds are where to begin to look for what is rare.
@@ -570,16 +572,14 @@ func (r *pairRegion) mendStep() bool {
 	}
 	m := r.mend
 	r.mend = nil
-	for row, absent := range m.absent {
-		if absent && r.rows[row].present {
-			return true // a duplicate key: again
-		}
-	}
 	for row, right := range m.rights {
-		if m.absent[row] && right.Whole && !right.Deleted && w.broken != insertedLate {
+		toBe := right.Whole && !right.Deleted
+		if m.absent[row] && toBe && (w.broken != insertedLate || r.rows[row].present) {
 			continue // it is inserted first the next time
 		}
-		r.right(row, right)
+		if !m.absent[row] || toBe || w.broken == overAbsent {
+			r.right(row, right)
+		}
 		r.parted.Mended(rowKey(row))
 	}
 	r.binlog = append(r.binlog, worldTxn{marked: true, stamp: change.Stamp{Origin: r.other.name, Seq: r.progress}})

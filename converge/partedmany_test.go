@@ -490,17 +490,14 @@ func (r *manyRegion) mendStep() bool {
 	}
 	m := r.mend
 	r.mend = nil
-	for row, absent := range m.absent {
-		if absent && r.rows[row].present {
-			return true // a duplicate key: again
-		}
-	}
 	for row, right := range m.rights {
-		if m.absent[row] && right.Whole && !right.Deleted {
+		switch {
+		case m.absent[row] && right.Whole && !right.Deleted:
 			continue // it is inserted first the next time
+		case !m.absent[row]:
+			p.right(row, right)
+			r.rows = p.rows
 		}
-		p.right(row, right)
-		r.rows = p.rows
 		r.parted.Mended(rowKey(row))
 		w.logf("%s mends row %d: %+v by %+v", r.stamper.Region, row, r.rows[row], right)
 	}

@@ -42,12 +42,6 @@ func testTwoTasks(t *testing.T, e engines) {
 		beside.WaitStreaming()
 	}
 	playBehind(play)
-	if !soak() {
-		// The rounds below ended once in some nine times with a row in one region only, it isn't known yet why: an
-		// open fault, to be found with DUPLEX_SOAK=1.
-		stop(append(play.processes, others...))
-		return
-	}
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	var writers errgroup.Group
