@@ -22,7 +22,9 @@ func testMendSparesWhatCame(t *testing.T, e engines) {
 	play.begin()
 	east, west := p.east.mysql.DB(), p.west.mysql.DB()
 	has := func(s *side, quantity, want int) func() error {
-		return func() error { return hasRows(s, fmt.Sprintf("shop.stock WHERE id = 100 AND quantity = %d", quantity), want) }
+		return func() error {
+			return hasRows(s, fmt.Sprintf("shop.stock WHERE id = 100 AND quantity = %d", quantity), want)
+		}
 	}
 	mustExec(t, west, "INSERT INTO shop.stock (id, quantity, name) VALUES (100, 1, 'at first')")
 	eventually(t, stallLimit, has(p.east, 1, 1))
